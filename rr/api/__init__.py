@@ -1,0 +1,1 @@
+"""What the appliance tells over HTTP: everything on a unix socket, reading only on TCP."""

@@ -1,0 +1,115 @@
+"""What the HTTP server needs from the daemon, as a Protocol: the daemon knows HTTP no further than this file.
+
+Rows are plain JSON-able dictionaries; `rr.api.keys` lists the keys of each kind of row, and
+`rr.api.keys.faults(kind, rows)` says what a list of rows has too many or too few of (for the daemon's own tests).
+Times are RFC 3339 text in UTC with a `Z`. Every method that is not `async` answers from memory, at once: the
+server calls it on the event loop.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from prometheus_client import CollectorRegistry
+
+from rr.errors import RRError
+
+Row: TypeAlias = dict[str, Any]
+
+
+class BadRequest(RRError):
+    """The question itself is wrong (HTTP 400); the message is one sentence with the way out."""
+
+
+class NotFound(RRError):
+    """What was asked about does not exist here, say an unknown instance (HTTP 404)."""
+
+
+class Refused(RRError):
+    """The request is understood and now is not the time, say nothing is held to accept (HTTP 409)."""
+
+
+class Appliance(Protocol):
+    """The daemon as seen from its API."""
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """Counters and histograms that the daemon keeps itself: see `rr.api.counters.Counters`."""
+
+    def status(self) -> Row:
+        """Answer what the appliance is doing: name, version, started, ready, config, ipam, instances, problems.
+
+        `ready` is true when every instance's policy is in force and its engine serves. `problems` is a list of
+        `{severity: warning|critical, text}`.
+        """
+
+    def check(self) -> Row:
+        """Answer `{exit: 0..3, line, perfdata}`; `rr.api.health.check(self.status())` makes one of a status."""
+
+    def peers(self) -> Sequence[Row]:
+        """List all sessions, also the configured ToRs that are down; the order is the order shown."""
+
+    def routes(self, prefix: str | None) -> Sequence[Row]:
+        """List the accepted routes; with `prefix` (canonical text, e.g. `10.244.1.0/24`) those of exactly it."""
+
+    def violations(self) -> Sequence[Row]:
+        """List rejected announcements, most recent first; what is still being announced has `active` true."""
+
+    def explain(self, prefix: str, from_: str, instance: str | None) -> Row:
+        """Judge the announcement of `prefix` by the peer `from_` (an address or a node's name) by the rules in force.
+
+        `prefix` is canonical text. Raises NotFound for an unknown instance or a `from_` that is neither an
+        address nor a known node; BadRequest when `instance` is None and the peer could be in several.
+        """
+
+    def events(self, since: int) -> Sequence[Row]:
+        """List the events that are still remembered and have an id above `since`, oldest first."""
+
+    def subscribe(self) -> AsyncIterator[Row]:
+        """Yield every event from now on; the server calls `aclose()` when its reader goes.
+
+        May end by itself when the reader is too slow (a bounded queue): the reader then reconnects with the last
+        id that it saw and is served from `events`.
+        """
+
+    def allocations(self) -> Row:
+        """Answer `{nodes: [{node, addresses, prefixes, source}], vips: [{prefixes, nodes, source}]}`.
+
+        `nodes` of a VIP pool is null when it is open to every node.
+        """
+
+    def topology(self) -> Row:
+        """Answer the tree `{name, instances: [{instance, asn, racks: [{rack, ranges, tors, nodes}]}]}`.
+
+        A ToR is `{address, state}`, a node `{node, addresses, state}`.
+        """
+
+    def config(self) -> Row:
+        """Answer `{file, loaded, digest, config}`, the last being the configuration in force with its defaults.
+
+        Paths of password files may be shown, what is in them never.
+        """
+
+    def counts(self) -> Row:
+        """Answer the figures that metrics are made of, cheap enough for a scrape every few seconds:
+
+        `peers`: `[{instance, rack, role, state, count}]` ·
+        `routes`: `[{instance, kind, count}]`, accepted now ·
+        `rejected`: `[{instance, reason, count}]`, announced now and rejected ·
+        `violations`: `[{instance, reason, count}]`, ever since the start (never goes down) ·
+        `allocations`: `[{kind: node|node-prefix|vip-pool, count}]`.
+        """
+
+    async def reload(self) -> Row:
+        """Read the configuration again, apply what differs, answer `{changed: [sentence], resets: [sentence]}`.
+
+        Raises ConfigError with every problem; nothing is applied then.
+        """
+
+    def diff_config(self, text: str) -> Row:
+        """Answer `{changes: [sentence], resets: [sentence]}` of going from what runs to the configuration `text`.
+
+        `resets` names the sessions that the change would reset. Raises ConfigError with every problem.
+        """
+
+    async def accept(self) -> Row:
+        """Put the held allocations in force, answer `{changed: [sentence]}`; raises Refused if none are held."""
