@@ -1,0 +1,189 @@
+"""The documented keys of everything that is listed in JSON, by HTTP and by `rrctl --output json` alike.
+
+Scripts and monitoring build on these: a key is never renamed or given another meaning; new ones may be added, here.
+This module imports nothing heavy, for rrctl's sake.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+ROLES = ("node", "tor", "pair")
+STATES = ("idle", "connect", "active", "opensent", "openconfirm", "established")
+KINDS = ("pod", "vip")
+ENGINE_STATES = ("starting", "running", "down")
+REASONS = {
+    "unknown-node": "the peer's address belongs to no node that the IPAM knows",
+    "default-route": "a default route",
+    "not-allocated": "the prefix is allocated to nobody",
+    "more-specific": "a part of what is allocated to the node, not exactly it",
+    "less-specific": "more than what is allocated to the node",
+    "foreign-prefix": "the prefix is another node's, or a part of it",
+    "vip-not-allowed": "a VIP that the node may not announce, or not a host route",
+    "next-hop": "the next hop is none of the node's own addresses",
+    "as-path": "the AS_PATH is not empty",
+    "reflected": "the route carries an ORIGINATOR_ID or CLUSTER_LIST: a node reflects what it heard",
+    "revoked": "the prefix was the node's and the IPAM took it away",
+    "tor-not-allowed": "a ToR sent a prefix that `from_tors` does not list",
+    "family": "a route of an address family that the instance does not carry",
+}
+
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "text": (str,), "number": (int, float), "true/false": (bool,), "time": (str,), "list": (list, tuple),
+    "object": (dict,),
+}
+
+
+class Key(NamedTuple):
+    """One key of a JSON object: its name, its type in words, and what it says."""
+
+    name: str
+    type: str
+    meaning: str
+    nullable: bool = False
+    optional: bool = False
+
+
+def _one_of(values: Iterable[str]) -> str:
+    return ", ".join(f"`{value}`" for value in values)
+
+
+OBJECTS: Mapping[str, tuple[Key, ...]] = {
+    "peers": (
+        Key("instance", "text", "the instance (BGP speaker) that has the session"),
+        Key("address", "text", "the peer's address"),
+        Key("node", "text", "the node that the IPAM says has this address; null for a ToR or an unknown node", True),
+        Key("rack", "text", "the rack whose range or ToR list has the address", True),
+        Key("role", "text", f"one of {_one_of(ROLES)}"),
+        Key("state", "text", f"the BGP session's state: one of {_one_of(STATES)}"),
+        Key("since", "time", "when the session came into this state; null if that is not known", True),
+        Key("received", "number", "prefixes that the peer announces"),
+        Key("accepted", "number", "of these, how many are accepted"),
+        Key("rejected", "number", "of these, how many are rejected"),
+        Key("advertised", "number", "prefixes announced to the peer; null where that is not counted", True),
+        Key("families", "list", "the address families of the session", optional=True),
+        Key("stale", "number", "routes kept after the session dropped (RFC 4724)", optional=True),
+    ),
+    "routes": (
+        Key("instance", "text", "the instance that holds the route"),
+        Key("prefix", "text", "the destination"),
+        Key("node", "text", "the node that announces it; null for a ToR's route", True),
+        Key("rack", "text", "the rack of the peer that announces it", True),
+        Key("next_hop", "text", "the next hop, as announced: the appliance never changes it"),
+        Key("kind", "text", "`pod` or `vip`; null for a ToR's route", True),
+        Key("best", "true/false", "the engine's best path of this prefix"),
+        Key("since", "time", "when this path was first seen", True),
+        Key("peer", "text", "the address of the peer that announces it"),
+        Key("stale", "true/false", "kept while the peer restarts (RFC 4724)"),
+    ),
+    "violations": (
+        Key("instance", "text", "the instance that got the announcement"),
+        Key("prefix", "text", "what was announced"),
+        Key("peer", "text", "the address of the peer that announced it"),
+        Key("node", "text", "that peer's node; null if the IPAM knows none", True),
+        Key("reason", "text", "why it was rejected, a word of the closed list below"),
+        Key("text", "text", "the same as a sentence, with the facts"),
+        Key("count", "number", "how often it was announced and rejected"),
+        Key("first_seen", "time", "the first time"),
+        Key("last_seen", "time", "the last time"),
+        Key("active", "true/false", "still announced, and still rejected"),
+    ),
+    "events": (
+        Key("id", "number", "grows by event; `--since` and Last-Event-ID take it"),
+        Key("time", "time", "when it happened"),
+        Key("kind", "text", "a word for the kind of event"),
+        Key("subject", "text", "the instance, peer, node or prefix that it is about"),
+        Key("text", "text", "what happened, in a sentence"),
+    ),
+    "allocations.nodes": (
+        Key("node", "text", "the node's name"),
+        Key("addresses", "list", "the addresses that its BGP sessions come from"),
+        Key("prefixes", "list", "the prefixes that it owns"),
+        Key("source", "text", "the IPAM source that says so", True),
+    ),
+    "allocations.vips": (
+        Key("prefixes", "list", "the VIP pool: host routes inside may be announced"),
+        Key("nodes", "list", "the nodes that may; null is every node", True),
+        Key("source", "text", "the IPAM source that says so", True),
+    ),
+    "status": (
+        Key("name", "text", "the appliance's name"),
+        Key("version", "text", "the version of rrd"),
+        Key("started", "time", "when rrd started"),
+        Key("ready", "true/false", "every policy in force, every engine serving"),
+        Key("config", "object", "`{file, loaded, digest}` of the configuration in force"),
+        Key("ipam", "object", "`{source, age_seconds, error, held, nodes, prefixes}`"),
+        Key("instances", "list", "one object per instance, see below"),
+        Key("problems", "list", "`{severity, text}`, severity `warning` or `critical`"),
+    ),
+    "status.instances": (
+        Key("instance", "text", "its name"),
+        Key("asn", "number", "its AS number"),
+        Key("router_id", "text", "its router id"),
+        Key("engine", "object", f"`{{state, version, pid, restarts, since}}`, state one of {_one_of(ENGINE_STATES)}"),
+        Key("policy", "object", "`{in_force, digest, statements, verified}`"),
+        Key("sessions", "object", "`{nodes: {up, known, expected}, tors: {up, expected}}`"),
+        Key("routes", "object", "`{accepted, rejected}`, now"),
+    ),
+    "explain": (
+        Key("instance", "text", "the instance whose rules were asked"),
+        Key("prefix", "text", "the prefix asked about"),
+        Key("from", "text", "the address of the peer"),
+        Key("node", "text", "its node; null if the IPAM knows none", True),
+        Key("rack", "text", "its rack", True),
+        Key("accepted", "true/false", "the verdict"),
+        Key("reason", "text", "why not, a word of the closed list; null when accepted", True),
+        Key("text", "text", "the verdict as a sentence"),
+        Key("announced", "true/false", "whether the peer announces it right now", optional=True),
+        Key("checks", "list", "`{check, ok, text}` in the order in which they are made; ok is null for one that was not reached"),
+        Key("sent_to", "list", "`{role, rack, text}`: whom the route goes to"),
+    ),
+    "check": (
+        Key("exit", "number", "0 ok, 1 warning, 2 critical, 3 unknown"),
+        Key("line", "text", "the line to show"),
+        Key("perfdata", "text", "what follows the `|`"),
+    ),
+    "config": (
+        Key("file", "text", "the file that was read"),
+        Key("loaded", "time", "when"),
+        Key("digest", "text", "a digest of what is in force"),
+        Key("config", "object", "the configuration in force, defaults included; never what is in password files"),
+    ),
+    "config.reload": (
+        Key("changed", "list", "what changed, in sentences; empty if nothing did"),
+        Key("resets", "list", "the sessions that were reset for it"),
+    ),
+    "config.diff": (
+        Key("changes", "list", "what would change, in sentences"),
+        Key("resets", "list", "the sessions that would be reset"),
+    ),
+    "ipam.accept": (Key("changed", "list", "what changed, in sentences"),),
+    "topology": (
+        Key("name", "text", "the appliance's name"),
+        Key("instances", "list", "`{instance, asn, racks: [{rack, ranges, tors: [{address, state}], "
+            "nodes: [{node, addresses, state}]}]}`"),
+    ),
+}
+
+
+def faults(kind: str, rows: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> list[str]:
+    """Say what is missing, undocumented or of a wrong type in one object or a list of objects of `kind`."""
+    if isinstance(rows, Mapping):
+        rows = (rows,)
+    found: dict[str, None] = {}
+    for row in rows:
+        found.update(dict.fromkeys(_row_faults(kind, row)))
+    return list(found)
+
+
+def _row_faults(kind: str, row: Mapping[str, Any]) -> Iterable[str]:
+    keys = {key.name: key for key in OBJECTS[kind]}
+    yield from (f"{kind}: `{name}` is not documented" for name in row if name not in keys)
+    for name, key in keys.items():
+        if name not in row:
+            if not key.optional:
+                yield f"{kind}: `{name}` is missing"
+        elif row[name] is None:
+            if not key.nullable:
+                yield f"{kind}: `{name}` is null"
+        elif not isinstance(row[name], _TYPES[key.type]):
+            yield f"{kind}: `{name}` is {type(row[name]).__name__}, not {key.type}"
