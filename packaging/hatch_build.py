@@ -9,7 +9,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
-class CompileProto(BuildHookInterface):
+class CompileProto(BuildHookInterface[Any]):
     """Compiles the .proto files before hatchling collects the wheel's files."""
 
     PLUGIN_NAME = "custom"
