@@ -1,0 +1,1 @@
+"""rr.yaml: its schema (`model`), reading it (`load`), and what is wrong with it, to the column."""

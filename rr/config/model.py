@@ -1,0 +1,315 @@
+"""The schema of rr.yaml: attribute names are the YAML keys, the descriptions become docs/configuration.md.
+
+Everything here is frozen and knows nothing of files. A model can be built in Python from real types
+(`ip_network(...)`) or from the same text that YAML would hold; both pass the same checks of single values.
+What spans several values (overlaps, an address in two racks) is in `rr.config.checks`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+
+from rr.config import scalars
+from rr.config.scalars import Kind
+from rr.net import Address, Network
+
+Family: TypeAlias = Literal["ipv4", "ipv6"]
+Path_: TypeAlias = tuple[str | int, ...]
+
+
+def _word(*allowed: str) -> tuple[BeforeValidator, Kind]:
+    words = ", ".join(f"`{word}`" for word in allowed[:-1])
+    text = f"{words} or `{allowed[-1]}`" if words else f"`{allowed[-1]}`"
+    return BeforeValidator(scalars.choice(*allowed)), Kind(text)
+
+
+_COUNT = BeforeValidator(scalars.integer(1, 4294967295, "a number of prefixes"))
+_PATHS = BeforeValidator(scalars.integer(0, 255, "a number of paths"))
+_RESTART = BeforeValidator(scalars.integer(1, 4095, "a restart time"))
+_DEFERRAL = BeforeValidator(scalars.integer(1, 65535, "a deferral time"))
+_TCP_PORT = BeforeValidator(scalars.integer(1, 65535, "a port"))
+
+Name = Annotated[str, BeforeValidator(scalars.name), Kind("a name")]
+InstanceName = Annotated[str, BeforeValidator(scalars.instance_name), Kind("a name")]
+AbsolutePath = Annotated[Path, BeforeValidator(scalars.absolute_path), Kind("a path that begins with /")]
+Flag = Annotated[bool, BeforeValidator(scalars.boolean), Kind("`true` or `false`")]
+AsNumber = Annotated[int, BeforeValidator(scalars.as_number), Kind("an AS number, 1 to 4294967294")]
+RouterId = Annotated[IPv4Address, BeforeValidator(scalars.router_id), Kind("four octets, such as 10.0.0.11")]
+HoldTime = Annotated[int, BeforeValidator(scalars.hold_time), Kind("seconds, 3 to 65535")]
+RestartTime = Annotated[int, _RESTART, Kind("seconds, 1 to 4095")]
+DeferralTime = Annotated[int, _DEFERRAL, Kind("seconds, 1 to 65535")]
+Port = Annotated[int, _TCP_PORT, Kind("a port, 1 to 65535")]
+PathCount = Annotated[int, _PATHS, Kind("0 to 255")]
+PrefixCount = Annotated[int, _COUNT, Kind("a number, at least 1")]
+HostAddress = Annotated[Address, BeforeValidator(scalars.host_address), Kind("an address")]
+ListenAddress = Annotated[Address, BeforeValidator(scalars.listen_address), Kind("an address of this host")]
+NodeRange = Annotated[Network, BeforeValidator(scalars.node_range), Kind("a prefix")]
+TorPrefix = Annotated[Network, BeforeValidator(scalars.tor_prefix), Kind("a prefix")]
+Share = Annotated[float, BeforeValidator(scalars.share), Kind("a percentage such as 20%, or a fraction from 0 to 1")]
+FamilyName = Annotated[Family, *_word("ipv4", "ipv6")]
+NodesGet = Annotated[Literal["rack", "all", "none"], *_word("rack", "all", "none")]
+TorsGet = Annotated[Literal["rack", "all"], *_word("rack", "all")]
+FileType = Annotated[Literal["file"], *_word("file")]
+
+
+class Model(BaseModel):
+    """What all parts of the configuration share: frozen, and no key that the schema does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class HostPort(Model):
+    """An address and a TCP port."""
+
+    host: str = Field(description="the address, without brackets")
+    port: Port = Field(description="the TCP port")
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+Listen = Annotated[HostPort, BeforeValidator(scalars.host_port), Kind("ADDRESS:PORT, or [ADDRESS]:PORT for IPv6")]
+
+
+class Http(Model):
+    """The read-only HTTP server."""
+
+    listen: Listen = Field(
+        default=HostPort(host="127.0.0.1", port=9632),
+        description="Where the web page, /metrics, /healthz, /readyz and /api/v1/ are served. It only reads; "
+        "there is no login, so keep it on an address that only monitoring reaches.",
+    )
+
+
+class GracefulRestart(Model):
+    """How long peers keep forwarding while an engine restarts (RFC 4724)."""
+
+    restart_time: RestartTime = Field(
+        default=120, description="How long a peer keeps routes after the session dropped, until it is back."
+    )
+    deferral_time: DeferralTime = Field(
+        default=30,
+        description="How long a restarted engine waits at most for every peer's End-of-RIB before it "
+        "sends routes; it bounds what a node that never comes back can delay.",
+    )
+
+
+class Nodes(Model):
+    """The nodes of a rack: nobody is listed, whoever dials from a range may peer."""
+
+    ranges: tuple[NodeRange, ...] = Field(
+        min_length=1,
+        description="Any node that dials from here gets a session. Ranges never overlap, in no two racks and no two "
+        "instances, and hold neither a ToR nor the appliance itself.",
+    )
+    password_file: AbsolutePath | None = Field(
+        default=None, description="A file with the TCP-MD5 password (RFC 2385) of all nodes of the rack; mode 0600."
+    )
+    max_prefixes: PrefixCount = Field(
+        default=256, description="Announced prefixes per node and address family; past it the node is quarantined."
+    )
+    ttl_security: Flag = Field(
+        default=False, description="Accept only packets that came over no router (GTSM, RFC 5082); both ends need it."
+    )
+    bfd: Flag = Field(
+        default=False,
+        description="Run BFD (RFC 5880) with every node. A session that BFD ends is a hard reset: graceful restart "
+        "does not keep its routes.",
+    )
+
+
+class Tor(Model):
+    """One ToR: a peer that is given the routes, and from which nothing is taken but `from_tors`."""
+
+    address: HostAddress = Field(description="The address that the session runs to; never inside a node range.")
+    port: Port = Field(default=179, description="The TCP port that the appliance dials.")
+    add_paths: PathCount = Field(
+        default=16,
+        description="How many paths of one prefix the ToR is sent (RFC 7911): a VIP's ECMP width. 0 turns it off: "
+        "the ToR then gets one best path.",
+    )
+    password_file: AbsolutePath | None = Field(
+        default=None, description="A file with the TCP-MD5 password (RFC 2385) of this session; mode 0600."
+    )
+    bfd: Flag = Field(default=False, description="Run BFD (RFC 5880) with this ToR.")
+    passive: Flag = Field(default=False, description="Wait for the ToR to dial instead of dialing it.")
+
+
+class Rack(Model):
+    """A layer-2 segment: nodes that reach each other directly, and the ToRs above them."""
+
+    nodes: Nodes = Field(description="The nodes of the rack.")
+    tors: tuple[Tor, ...] = Field(default=(), description="The ToRs of the rack.")
+    from_tors: tuple[TorPrefix, ...] = Field(
+        default=(),
+        description="Prefixes that a ToR may send to the nodes, exactly these and no part of them; a default route "
+        "is 0.0.0.0/0. Without any, nothing that a ToR sends goes anywhere.",
+    )
+
+
+class Reflect(Model):
+    """Whose routes go to whom. `rack` is the receiver's own rack."""
+
+    nodes: NodesGet = Field(default="rack", description="Whose node routes a node is given.")
+    tors: TorsGet = Field(default="rack", description="Whose node routes a ToR is given.")
+    vips: NodesGet = Field(default="none", description="Whose VIP routes a node is given.")
+    tor_vips: TorsGet = Field(default="all", description="Whose VIP routes a ToR is given.")
+
+
+class Instance(Model):
+    """One BGP speaker: an engine of its own, with an AS, a router id and addresses."""
+
+    asn: AsNumber = Field(description="The AS of the reflector, its nodes and its ToRs: every session is iBGP.")
+    router_id: RouterId = Field(description="The BGP identifier; two instances of one AS never share it.")
+    cluster_id: RouterId = Field(
+        default=IPv4Address(0),  # never stays: filled from router_id below
+        description="What the reflector adds to CLUSTER_LIST (RFC 4456).",
+        json_schema_extra={"default": "`router_id`"},
+    )
+    listen: tuple[ListenAddress, ...] = Field(
+        default=(),
+        min_length=1,
+        description="Addresses of this host that peers dial and that the appliance dials ToRs from. 0.0.0.0 and :: "
+        "are refused: with them nobody could tell whether a range holds the appliance itself.",
+        json_schema_extra={"default": "`[router_id]`"},
+    )
+    port: Port = Field(default=179, description="The TCP port that it listens on.")
+    families: tuple[FamilyName, ...] = Field(
+        default=(),
+        min_length=1,
+        description="Address families on every session. IPv6 prefixes can run over IPv4 sessions and the other way "
+        "round. Every family costs the engine about 0.45 MB a session.",
+        json_schema_extra={"default": "those of the ranges"},
+    )
+    hold_time: HoldTime = Field(
+        default=9,
+        description="Seconds of silence after which a peer is taken for dead. Short on purpose: a node that lost "
+        "power is let back in only after it.",
+    )
+    graceful_restart: GracefulRestart = Field(
+        default=GracefulRestart(), description="How long peers keep forwarding while the engine restarts."
+    )
+    racks: dict[Name, Rack] = Field(min_length=1, description="The racks that this speaker serves, by name.")
+    reflect: Reflect = Field(default=Reflect(), description="Whose routes go to whom.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, values: Any) -> Any:
+        """Fill what follows from other keys: cluster_id and listen from router_id, families from the ranges."""
+        if not isinstance(values, Mapping):
+            return values
+        filled = dict(values)
+        if "router_id" in filled:
+            filled.setdefault("cluster_id", filled["router_id"])
+            filled.setdefault("listen", (filled["router_id"],))
+        return filled
+
+    @model_validator(mode="after")
+    def _families_of_ranges(self) -> Instance:
+        if not self.families:
+            versions = {network.version for rack in self.racks.values() for network in rack.nodes.ranges}
+            found = tuple(family for family, version in (("ipv4", 4), ("ipv6", 6)) if version in versions)
+            object.__setattr__(self, "families", found)
+        return self
+
+
+class Source(Model):
+    """A place that allocations come from."""
+
+    type: FileType = Field(description="What kind of source it is.")
+    path: AbsolutePath = Field(description="The file; its form is in allocations.md. It is re-read when it changes.")
+
+    @property
+    def name(self) -> str:
+        """How the source is called in readings, logs and the status."""
+        return f"{self.type}:{self.path}"
+
+
+class Guard(Model):
+    """What keeps a broken IPAM from taking the network down."""
+
+    max_removed: Share = Field(
+        description="A new snapshot that removes more than this share of the prefixes, or of the node addresses, in "
+        "force is held back, and alarms, until `rrctl ipam accept` or until the source recovers."
+    )
+
+
+class Ipam(Model):
+    """Who owns which prefix: the truth that the filter follows."""
+
+    sources: tuple[Source, ...] = Field(
+        min_length=1, description="Where allocations come from. Several are merged; two owners of one prefix are refused."
+    )
+    guard: Guard | None = Field(
+        default=None,
+        description="How much a new snapshot may remove.",
+        json_schema_extra={"default": "20 %, but never for fewer than 20 prefixes or addresses"},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where each value of a configuration stands in its file; equal to any other, since it is no setting."""
+
+    file: str = ""
+    marks: Mapping[Path_, tuple[int, int]] = field(default_factory=dict)
+
+    def of(self, path: Path_) -> tuple[int, int]:
+        """Line and column of a value or, when it is a default, of what is around it; (0, 0) when unknown."""
+        while path and path not in self.marks:
+            path = path[:-1]
+        return self.marks.get(path, (0, 0))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Places)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+class Config(Model):
+    """The appliance: its name, where it keeps its files, its BGP speakers, and its IPAM."""
+
+    name: Name = Field(description="What this appliance is called, in messages, metrics and by its pair.")
+    state_dir: AbsolutePath = Field(
+        default=Path("/var/lib/rr"), description="Roster, last known good allocations, event history."
+    )
+    run_dir: AbsolutePath = Field(
+        default=Path("/run/rr"),
+        description="Sockets: RUN_DIR/rrd.sock and RUN_DIR/INSTANCE/gobgpd.sock. A socket's path holds at most 107 "
+        "bytes, so keep it short.",
+    )
+    http: Http = Field(default=Http(), description="The read-only HTTP server.")
+    instances: dict[InstanceName, Instance] = Field(min_length=1, description="The BGP speakers, by name.")
+    ipam: Ipam = Field(description="Who owns which prefix.")
+
+    _places: Places = PrivateAttr(default_factory=Places)
+
+    @property
+    def places(self) -> Places:
+        """Where the values stand in the file that this was read from."""
+        return self._places
+
+    def located(self, places: Places) -> Config:
+        """The same configuration, knowing where its values stand."""
+        self._places = places
+        return self
+
+    @property
+    def digest(self) -> str:
+        """A short fingerprint of what is configured, defaults included; comments and order of keys do not matter."""
+        canonical = repr(_sorted(self.model_dump(mode="json")))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return [(key, _sorted(value[key])) for key in sorted(value)]
+    return [_sorted(item) for item in value] if isinstance(value, list) else value
