@@ -1,7 +1,7 @@
 """What the HTTP server needs from the daemon, as a Protocol: the daemon knows HTTP no further than this file.
 
 Rows are plain JSON-able dictionaries; `rr.api.keys` lists the keys of each kind of row, and
-`rr.api.keys.faults(kind, rows)` says what a list of rows has too many or too few of (for the daemon's own tests).
+`rr.api.keys.faults(kind, rows)` says which keys a list of rows lacks or has too many (for its tests).
 Times are RFC 3339 text in UTC with a `Z`. Every method that is not `async` answers from memory, at once: the
 server calls it on the event loop.
 """
@@ -36,26 +36,26 @@ class Appliance(Protocol):
         """Counters and histograms that the daemon keeps itself: see `rr.api.counters.Counters`."""
 
     def status(self) -> Row:
-        """Answer what the appliance is doing: name, version, started, ready, config, ipam, instances, problems.
+        """Answer how things stand: name, version, started, ready, config, ipam, instances, problems.
 
-        `ready` is true when every instance's policy is in force and its engine serves. `problems` is a list of
-        `{severity: warning|critical, text}`.
+        `ready` is true when every instance's policy is in force and its engine serves.
+        `problems` is a list of `{severity: warning|critical, text}`.
         """
 
     def check(self) -> Row:
-        """Answer `{exit: 0..3, line, perfdata}`; `rr.api.health.check(self.status())` makes one of a status."""
+        """Answer `{exit: 0..3, line, perfdata}`; `rr.api.health.check(status)` makes one."""
 
     def peers(self) -> Sequence[Row]:
         """List all sessions, also the configured ToRs that are down; the order is the order shown."""
 
     def routes(self, prefix: str | None) -> Sequence[Row]:
-        """List the accepted routes; with `prefix` (canonical text, e.g. `10.244.1.0/24`) those of exactly it."""
+        """List the accepted routes; with `prefix` (canonical text: `10.244.1.0/24`) those of exactly it."""
 
     def violations(self) -> Sequence[Row]:
         """List rejected announcements, most recent first; what is still being announced has `active` true."""
 
     def explain(self, prefix: str, from_: str, instance: str | None) -> Row:
-        """Judge the announcement of `prefix` by the peer `from_` (an address or a node's name) by the rules in force.
+        """Judge by the rules in force what `from_` (an address or a node's name) announces as `prefix`.
 
         `prefix` is canonical text. Raises NotFound for an unknown instance or a `from_` that is neither an
         address nor a known node; BadRequest when `instance` is None and the peer could be in several.
@@ -67,8 +67,8 @@ class Appliance(Protocol):
     def subscribe(self) -> AsyncIterator[Row]:
         """Yield every event from now on; the server calls `aclose()` when its reader goes.
 
-        May end by itself when the reader is too slow (a bounded queue): the reader then reconnects with the last
-        id that it saw and is served from `events`.
+        May end by itself when the reader is too slow (a bounded queue): the reader then comes back with the
+        last id that it saw and is served from `events`.
         """
 
     def allocations(self) -> Row:
@@ -84,7 +84,7 @@ class Appliance(Protocol):
         """
 
     def config(self) -> Row:
-        """Answer `{file, loaded, digest, config}`, the last being the configuration in force with its defaults.
+        """Answer `{file, loaded, digest, config}`, the last being what is in force, with its defaults.
 
         Paths of password files may be shown, what is in them never.
         """
@@ -100,16 +100,17 @@ class Appliance(Protocol):
         """
 
     async def reload(self) -> Row:
-        """Read the configuration again, apply what differs, answer `{changed: [sentence], resets: [sentence]}`.
+        """Read the configuration again, apply what differs, answer `{changed: [...], resets: [...]}`.
 
         Raises ConfigError with every problem; nothing is applied then.
         """
 
     def diff_config(self, text: str) -> Row:
-        """Answer `{changes: [sentence], resets: [sentence]}` of going from what runs to the configuration `text`.
+        """Answer `{changes: [...], resets: [...]}` of going from what runs to the configuration `text`.
 
-        `resets` names the sessions that the change would reset. Raises ConfigError with every problem.
+        Both are lists of sentences; `resets` names the sessions that the change would reset.
+        Raises ConfigError with every problem.
         """
 
     async def accept(self) -> Row:
-        """Put the held allocations in force, answer `{changed: [sentence]}`; raises Refused if none are held."""
+        """Put the held allocations in force, answer `{changed: [...]}`; raises Refused if none are held."""

@@ -51,7 +51,9 @@ def _one_line(text: str) -> str:
 
 
 def _totals(status: Mapping[str, Any]) -> dict[str, int]:
-    totals = dict.fromkeys(("nodes", "expected_nodes", "tors", "expected_tors", "accepted", "rejected", "restarts"), 0)
+    totals = dict.fromkeys(
+        ("nodes", "expected_nodes", "tors", "expected_tors", "accepted", "rejected", "restarts"), 0
+    )
     for instance in status.get("instances", []):
         sessions, routes = instance["sessions"], instance["routes"]
         totals["nodes"] += sessions["nodes"]["up"]
@@ -67,7 +69,8 @@ def _totals(status: Mapping[str, Any]) -> dict[str, int]:
 def _summary(status: Mapping[str, Any]) -> str:
     totals = _totals(status)
     return (
-        f"{totals['nodes']}/{totals['expected_nodes']} nodes and {totals['tors']}/{totals['expected_tors']} ToRs up, "
+        f"{totals['nodes']}/{totals['expected_nodes']} nodes up, "
+        f"{totals['tors']}/{totals['expected_tors']} ToRs up, "
         f"{totals['accepted']} routes accepted, {totals['rejected']} rejected"
     )
 

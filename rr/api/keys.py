@@ -1,6 +1,6 @@
-"""The documented keys of everything that is listed in JSON, by HTTP and by `rrctl --output json` alike.
+"""The documented keys of all JSON that HTTP and `rrctl --output json` answer.
 
-Scripts and monitoring build on these: a key is never renamed or given another meaning; new ones may be added, here.
+Scripts and monitoring build on these: no key is ever renamed or given another meaning.
 This module imports nothing heavy, for rrctl's sake.
 """
 
@@ -28,7 +28,11 @@ REASONS = {
 }
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
-    "text": (str,), "number": (int, float), "true/false": (bool,), "time": (str,), "list": (list, tuple),
+    "text": (str,),
+    "number": (int, float),
+    "true/false": (bool,),
+    "time": (str,),
+    "list": (list, tuple),
     "object": (dict,),
 }
 
@@ -51,7 +55,12 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
     "peers": (
         Key("instance", "text", "the instance (BGP speaker) that has the session"),
         Key("address", "text", "the peer's address"),
-        Key("node", "text", "the node that the IPAM says has this address; null for a ToR or an unknown node", True),
+        Key(
+            "node",
+            "text",
+            "the node that the IPAM says has this address; null for a ToR or an unknown node",
+            True,
+        ),
         Key("rack", "text", "the rack whose range or ToR list has the address", True),
         Key("role", "text", f"one of {_one_of(ROLES)}"),
         Key("state", "text", f"the BGP session's state: one of {_one_of(STATES)}"),
@@ -119,7 +128,11 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
         Key("instance", "text", "its name"),
         Key("asn", "number", "its AS number"),
         Key("router_id", "text", "its router id"),
-        Key("engine", "object", f"`{{state, version, pid, restarts, since}}`, state one of {_one_of(ENGINE_STATES)}"),
+        Key(
+            "engine",
+            "object",
+            f"`{{state, version, pid, restarts, since}}`, state one of {_one_of(ENGINE_STATES)}",
+        ),
         Key("policy", "object", "`{in_force, digest, statements, verified}`"),
         Key("sessions", "object", "`{nodes: {up, known, expected}, tors: {up, expected}}`"),
         Key("routes", "object", "`{accepted, rejected}`, now"),
@@ -134,7 +147,11 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
         Key("reason", "text", "why not, a word of the closed list; null when accepted", True),
         Key("text", "text", "the verdict as a sentence"),
         Key("announced", "true/false", "whether the peer announces it right now", optional=True),
-        Key("checks", "list", "`{check, ok, text}` in the order in which they are made; ok is null for one that was not reached"),
+        Key(
+            "checks",
+            "list",
+            "`{check, ok, text}` in their order; ok is null for one that was not reached",
+        ),
         Key("sent_to", "list", "`{role, rack, text}`: whom the route goes to"),
     ),
     "check": (
@@ -146,7 +163,11 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
         Key("file", "text", "the file that was read"),
         Key("loaded", "time", "when"),
         Key("digest", "text", "a digest of what is in force"),
-        Key("config", "object", "the configuration in force, defaults included; never what is in password files"),
+        Key(
+            "config",
+            "object",
+            "the configuration in force, defaults included; never what is in password files",
+        ),
     ),
     "config.reload": (
         Key("changed", "list", "what changed, in sentences; empty if nothing did"),
@@ -159,8 +180,12 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
     "ipam.accept": (Key("changed", "list", "what changed, in sentences"),),
     "topology": (
         Key("name", "text", "the appliance's name"),
-        Key("instances", "list", "`{instance, asn, racks: [{rack, ranges, tors: [{address, state}], "
-            "nodes: [{node, addresses, state}]}]}`"),
+        Key(
+            "instances",
+            "list",
+            "`{instance, asn, racks: [{rack, ranges, tors: [{address, state}], "
+            "nodes: [{node, addresses, state}]}]}`",
+        ),
     ),
 }
 

@@ -1,0 +1,177 @@
+"""The questions of /api/v1, each a few lines: read the parameters, ask the appliance, answer."""
+
+from aiohttp import web
+
+from rr.api import query
+from rr.api.answers import answer, answer_rows
+from rr.api.appliance import Appliance, BadRequest
+from rr.api.health import reasons_not_ready
+from rr.api.keys import KINDS, REASONS, ROLES, STATES
+from rr.api.metrics import CONTENT_TYPE, Metrics
+from rr.api.page import PAGE_HEADERS, render
+
+WRITING = frozenset({"/api/v1/config/reload", "/api/v1/config/diff", "/api/v1/ipam/accept"})
+MAX_BODY = 4 << 20
+
+
+class Handlers:
+    """The appliance's answers as HTTP handlers."""
+
+    def __init__(self, appliance: Appliance) -> None:
+        self._appliance = appliance
+        self._metrics = Metrics(appliance)
+
+    def reading(self) -> list[web.RouteDef]:
+        """List what both listeners serve."""
+        return [
+            web.get("/", self.page),
+            web.get("/metrics", self.metrics),
+            web.get("/healthz", self.healthz),
+            web.get("/readyz", self.readyz),
+            web.get("/api/v1/", self.index),
+            web.get("/api/v1/status", self.status),
+            web.get("/api/v1/check", self.check),
+            web.get("/api/v1/peers", self.peers),
+            web.get("/api/v1/routes", self.routes),
+            web.get("/api/v1/violations", self.violations),
+            web.get("/api/v1/explain", self.explain),
+            web.get("/api/v1/events", self.events),
+            web.get("/api/v1/allocations", self.allocations),
+            web.get("/api/v1/topology", self.topology),
+            web.get("/api/v1/config", self.config),
+        ]
+
+    def writing(self) -> list[web.RouteDef]:
+        """List what only the unix socket serves."""
+        return [
+            web.post("/api/v1/config/reload", self.reload),
+            web.post("/api/v1/config/diff", self.diff),
+            web.post("/api/v1/ipam/accept", self.accept),
+        ]
+
+    async def page(self, request: web.Request) -> web.StreamResponse:
+        """Show a person how things stand."""
+        query.read(request)
+        return web.Response(text=render(self._appliance), content_type="text/html", headers=PAGE_HEADERS)
+
+    async def metrics(self, _request: web.Request) -> web.StreamResponse:
+        """Answer Prometheus; whatever parameters a scraper adds are its own affair."""
+        return web.Response(body=self._metrics.page(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def healthz(self, _request: web.Request) -> web.StreamResponse:
+        """Say that rrd is alive: that this is answered is the answer."""
+        return web.Response(text="ok\n")
+
+    async def readyz(self, _request: web.Request) -> web.StreamResponse:
+        """Say whether every policy is in force and every engine serves."""
+        reasons = reasons_not_ready(self._appliance.status())
+        return answer({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
+
+    async def index(self, request: web.Request) -> web.StreamResponse:
+        """List what can be asked."""
+        query.read(request)
+        paths = sorted({route.path for route in self.reading()} | {"/api/v1/stream"})
+        return answer({"read": paths, "unix_socket_only": sorted(WRITING)})
+
+    async def status(self, request: web.Request) -> web.StreamResponse:
+        """Answer what the appliance is doing."""
+        query.read(request)
+        return answer(self._appliance.status())
+
+    async def check(self, request: web.Request) -> web.StreamResponse:
+        """Answer the line of the monitoring plugin."""
+        query.read(request)
+        return answer(self._appliance.check())
+
+    async def peers(self, request: web.Request) -> web.StreamResponse:
+        """List sessions."""
+        wanted = query.read(
+            request,
+            instance=query.text,
+            address=query.text,
+            node=query.text,
+            rack=query.text,
+            role=query.one_of(*ROLES),
+            state=query.one_of(*STATES),
+        )
+        return await answer_rows(request, query.matching(self._appliance.peers(), wanted))
+
+    async def routes(self, request: web.Request) -> web.StreamResponse:
+        """List accepted routes: all, of exactly one prefix, or those that hold an address."""
+        wanted = query.read(
+            request,
+            prefix=query.prefix_or_address,
+            instance=query.text,
+            node=query.text,
+            rack=query.text,
+            kind=query.one_of(*KINDS),
+        )
+        prefix = wanted.pop("prefix", None)
+        if prefix is None or "/" in prefix:
+            rows = self._appliance.routes(prefix)
+        else:
+            rows = query.covering(self._appliance.routes(None), prefix)
+        return await answer_rows(request, query.matching(rows, wanted))
+
+    async def violations(self, request: web.Request) -> web.StreamResponse:
+        """List rejected announcements."""
+        wanted = query.read(
+            request,
+            instance=query.text,
+            node=query.text,
+            peer=query.text,
+            prefix=query.prefix,
+            reason=query.one_of(*REASONS),
+        )
+        return await answer_rows(request, query.matching(self._appliance.violations(), wanted))
+
+    async def explain(self, request: web.Request) -> web.StreamResponse:
+        """Judge one announcement."""
+        asked = query.read(request, prefix=query.prefix, from_=query.text, instance=query.text)
+        for name in ("prefix", "from"):
+            if name not in asked:
+                raise BadRequest(f"Parameter {name!r} is missing; ask like ?prefix=10.244.1.0/24&from=node-1")
+        return answer(self._appliance.explain(asked["prefix"], asked["from"], asked.get("instance")))
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """List remembered events."""
+        asked = query.read(request, since=query.event_id, kind=query.text, subject=query.text)
+        rows = self._appliance.events(asked.pop("since", 0))
+        return await answer_rows(request, query.matching(rows, asked))
+
+    async def allocations(self, request: web.Request) -> web.StreamResponse:
+        """Answer who owns what."""
+        query.read(request)
+        return answer(self._appliance.allocations())
+
+    async def topology(self, request: web.Request) -> web.StreamResponse:
+        """Answer the tree of instances, racks, ToRs and nodes."""
+        query.read(request)
+        return answer(self._appliance.topology())
+
+    async def config(self, request: web.Request) -> web.StreamResponse:
+        """Answer the configuration in force."""
+        query.read(request)
+        return answer(self._appliance.config())
+
+    async def reload(self, request: web.Request) -> web.StreamResponse:
+        """Read the configuration file again."""
+        query.read(request)
+        return answer(await self._appliance.reload())
+
+    async def diff(self, request: web.Request) -> web.StreamResponse:
+        """Compare the configuration in the body with what runs."""
+        query.read(request)
+        return answer(self._appliance.diff_config(await _text(request)))
+
+    async def accept(self, request: web.Request) -> web.StreamResponse:
+        """Let the held allocations through."""
+        query.read(request)
+        return answer(await self._appliance.accept())
+
+
+async def _text(request: web.Request) -> str:
+    try:
+        return (await request.read()).decode()
+    except UnicodeDecodeError:
+        raise BadRequest("The body is not UTF-8 text; send the configuration as YAML") from None

@@ -1,0 +1,162 @@
+"""`/metrics`: the appliance's state, read when it is scraped, next to the daemon's own counters.
+
+No label names a node, a peer or a prefix: the number of series grows with racks and instances only.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from rr.api.appliance import Appliance
+from rr.api.health import reasons_not_ready
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Family(NamedTuple):
+    """A metric as documented: what it says, its labels, and whether it only grows."""
+
+    help: str
+    labels: tuple[str, ...] = ()
+    counter: bool = False
+
+
+FAMILIES: Mapping[str, Family] = {
+    "rr_info": Family("Always 1; who this is.", ("name", "version")),
+    "rr_start_time_seconds": Family("When rrd started, in seconds since 1970."),
+    "rr_ready": Family("1 when every policy is in force and every engine serves, as /readyz says."),
+    "rr_problems": Family("Problems that `rrctl check` would name now.", ("severity",)),
+    "rr_config_loaded_timestamp_seconds": Family("When the configuration in force was read."),
+    "rr_engine_up": Family("1 when the instance's engine runs and answers.", ("instance",)),
+    "rr_engine_info": Family("Always 1; the engine's version.", ("instance", "version")),
+    "rr_policy_in_force": Family("1 when the engine holds the policy that the rules ask for.", ("instance",)),
+    "rr_policy_statements": Family("Statements of the policy in force.", ("instance",)),
+    "rr_policy_verified_timestamp_seconds": Family(
+        "When the engine's policy was last read back and found right.", ("instance",)
+    ),
+    "rr_sessions_up": Family("Established sessions.", ("instance", "role")),
+    "rr_sessions_expected": Family("Sessions that should be there.", ("instance", "role")),
+    "rr_peers": Family("Peers by the state of their session.", ("instance", "rack", "role", "state")),
+    "rr_routes": Family("Routes that are announced and accepted now.", ("instance", "kind")),
+    "rr_rejected_routes": Family("Routes that are announced and rejected now.", ("instance", "reason")),
+    "rr_violations_total": Family(
+        "Rejected announcements since the start, by reason.", ("instance", "reason"), counter=True
+    ),
+    "rr_ipam_age_seconds": Family(
+        "Age of the allocations in force: since the last good reading.", ("source",)
+    ),
+    "rr_ipam_error": Family("1 when the source could not be read at the last try.", ("source",)),
+    "rr_ipam_held": Family("1 when a snapshot is held back by the guard and waits for `rrctl ipam accept`."),
+    "rr_ipam_allocations": Family("What the allocations in force hold.", ("kind",)),
+}
+
+_Samples = Mapping[str, Iterable[tuple[Sequence[str], float]]]
+
+
+class StateCollector(Collector):
+    """Reads the appliance at scrape time."""
+
+    def __init__(self, appliance: Appliance) -> None:
+        self._appliance = appliance
+
+    def describe(self) -> Iterable[Metric]:
+        """Name the families without asking the appliance, which may not have started yet."""
+        return [_family(name) for name in FAMILIES]
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family with its samples of now."""
+        samples = _samples(self._appliance)
+        for name in FAMILIES:
+            family = _family(name)
+            for labels, value in samples.get(name, ()):
+                family.add_metric(labels, value)
+            yield family
+
+
+class Metrics:
+    """All that `/metrics` shows: the state, the daemon's own counters and its process."""
+
+    def __init__(self, appliance: Appliance) -> None:
+        self._appliance = appliance
+        self._registry = CollectorRegistry()
+        self._registry.register(StateCollector(appliance))
+        ProcessCollector(namespace="rr", registry=self._registry)
+
+    def page(self) -> bytes:
+        """Answer the text exposition format."""
+        return generate_latest(self._registry) + generate_latest(self._appliance.registry)
+
+
+def _family(name: str) -> CounterMetricFamily | GaugeMetricFamily:
+    family = FAMILIES[name]
+    if family.counter:
+        return CounterMetricFamily(name, family.help, labels=family.labels)
+    return GaugeMetricFamily(name, family.help, labels=family.labels)
+
+
+def _samples(appliance: Appliance) -> _Samples:
+    status, counts = appliance.status(), appliance.counts()
+    problems = [problem["severity"] for problem in status["problems"]]
+    return {
+        "rr_info": [((status["name"], status["version"]), 1)],
+        "rr_start_time_seconds": _moment((), status["started"]),
+        "rr_ready": [((), not reasons_not_ready(status))],
+        "rr_problems": [((severity,), problems.count(severity)) for severity in ("warning", "critical")],
+        "rr_config_loaded_timestamp_seconds": _moment((), status["config"].get("loaded")),
+        **_instance_samples(status["instances"]),
+        **_ipam_samples(status["ipam"]),
+        "rr_peers": _counted(counts["peers"], "instance", "rack", "role", "state"),
+        "rr_routes": _counted(counts["routes"], "instance", "kind"),
+        "rr_rejected_routes": _counted(counts["rejected"], "instance", "reason"),
+        "rr_violations_total": _counted(counts["violations"], "instance", "reason"),
+        "rr_ipam_allocations": _counted(counts["allocations"], "kind"),
+    }
+
+
+def _instance_samples(instances: Sequence[Mapping[str, Any]]) -> _Samples:
+    roles = [(row, role) for row in instances for role in ("nodes", "tors")]
+    return {
+        "rr_engine_up": [((row["instance"],), row["engine"]["state"] == "running") for row in instances],
+        "rr_engine_info": [
+            ((row["instance"], row["engine"]["version"]), 1)
+            for row in instances
+            if row["engine"].get("version")
+        ],
+        "rr_policy_in_force": [((row["instance"],), bool(row["policy"]["in_force"])) for row in instances],
+        "rr_policy_statements": [
+            ((row["instance"],), row["policy"].get("statements") or 0) for row in instances
+        ],
+        "rr_policy_verified_timestamp_seconds": [
+            sample
+            for row in instances
+            for sample in _moment((row["instance"],), row["policy"].get("verified"))
+        ],
+        "rr_sessions_up": [
+            ((row["instance"], role.removesuffix("s")), row["sessions"][role]["up"]) for row, role in roles
+        ],
+        "rr_sessions_expected": [
+            ((row["instance"], role.removesuffix("s")), row["sessions"][role]["expected"])
+            for row, role in roles
+        ],
+    }
+
+
+def _ipam_samples(ipam: Mapping[str, Any]) -> _Samples:
+    source, age = ipam.get("source") or "none", ipam.get("age_seconds")
+    return {
+        "rr_ipam_age_seconds": [((source,), age)] if age is not None else [],
+        "rr_ipam_error": [((source,), bool(ipam.get("error")))],
+        "rr_ipam_held": [((), bool(ipam.get("held")))],
+    }
+
+
+def _counted(rows: Iterable[Mapping[str, Any]], *labels: str) -> list[tuple[Sequence[str], float]]:
+    return [([str(row[label] or "") for label in labels], row["count"]) for row in rows]
+
+
+def _moment(labels: Sequence[str], time: str | None) -> list[tuple[Sequence[str], float]]:
+    return [(labels, datetime.fromisoformat(time).timestamp())] if time else []

@@ -1,0 +1,116 @@
+"""The HTTP server: `Api(appliance)` listens on a unix socket, and on TCP for whoever only reads."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential
+
+from rr.api import guard, sockets
+from rr.api.appliance import Appliance
+from rr.api.handlers import MAX_BODY, WRITING, Handlers
+from rr.api.stream import Stream
+
+log = structlog.get_logger(__name__)
+
+STOP_TIMEOUT = 1.0
+RETRY_FIRST, RETRY_LONGEST = 1.0, 30.0
+
+
+class Api:
+    """Everything on the unix socket; on TCP reading only. A TCP port that cannot be had is tried again."""
+
+    def __init__(self, appliance: Appliance) -> None:
+        self._appliance = appliance
+        self._handlers = Handlers(appliance)
+        self._runners: list[web.AppRunner] = []
+        self._dialing: asyncio.Task[None] | None = None
+        self._socket: tuple[Path, tuple[int, int] | None] | None = None
+        self.tcp_address: tuple[str, int] | None = None
+        self.tcp_problem: str | None = None
+
+    async def start(self, unix_path: Path, tcp: tuple[str, int] | None) -> None:
+        """Listen; raises SocketTaken when the unix socket cannot be had, nothing for TCP."""
+        bound = sockets.bind(unix_path)
+        self._socket = (unix_path, sockets.identity(unix_path))
+        await web.SockSite(
+            await self._runner([guard.sentences], self._handlers.writing()), bound, backlog=128
+        ).start()
+        if tcp is not None:
+            host, port = tcp
+            names = await asyncio.to_thread(guard.own_names, host)
+            checks = [guard.sentences, guard.only_own_names(names), guard.only_reading(unix_path, WRITING)]
+            runner = await self._runner(checks, [])
+            if not await self._try_tcp(runner, host, port):
+                self._dialing = asyncio.create_task(self._keep_trying(runner, host, port))
+
+    async def stop(self) -> None:
+        """Stop listening, end open streams, and remove the socket file if it is still this server's."""
+        if self._dialing is not None:
+            self._dialing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._dialing
+        self._dialing = None
+        for runner in self._runners:
+            await runner.cleanup()
+        self._runners.clear()
+        self.tcp_address = self.tcp_problem = None
+        if self._socket is not None:
+            path, identity = self._socket
+            if identity is not None and sockets.identity(path) == identity:
+                path.unlink(missing_ok=True)
+            self._socket = None
+
+    async def _runner(self, checks: list[Middleware], more: list[web.RouteDef]) -> web.AppRunner:
+        app = web.Application(middlewares=checks, client_max_size=MAX_BODY)
+        stream = Stream(self._appliance)
+        app.router.add_routes([*self._handlers.reading(), web.get("/api/v1/stream", stream.serve), *more])
+        app.on_response_prepare.append(guard.add_headers)
+
+        async def end_streams(_app: web.Application) -> None:
+            stream.close()
+
+        app.on_shutdown.append(end_streams)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_TIMEOUT, handle_signals=False)
+        await runner.setup()
+        self._runners.append(runner)
+        return runner
+
+    async def _try_tcp(self, runner: web.AppRunner, host: str, port: int) -> bool:
+        try:
+            await self._listen(runner, host, port)
+        except OSError as fault:
+            self.tcp_problem = (
+                f"HTTP does not listen on {host}:{port}: {fault.strerror or fault}; it is tried again."
+            )
+            log.warning(self.tcp_problem)
+            return False
+        return True
+
+    async def _listen(self, runner: web.AppRunner, host: str, port: int) -> None:
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError:
+            await site.stop()
+            raise
+        self.tcp_address = runner.addresses[0][:2]
+        self.tcp_problem = None
+        log.info(f"HTTP listens on {host}:{self.tcp_address[1]}, for reading.")
+
+    async def _keep_trying(self, runner: web.AppRunner, host: str, port: int) -> None:
+        def note(state: RetryCallState) -> None:
+            fault = state.outcome.exception() if state.outcome else None
+            log.debug(f"HTTP still does not listen on {host}:{port}: {fault}.")
+
+        await asyncio.sleep(RETRY_FIRST)
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(OSError),
+            wait=wait_exponential(multiplier=RETRY_FIRST, max=RETRY_LONGEST),
+            before_sleep=note,
+        ):
+            with attempt:
+                await self._listen(runner, host, port)
