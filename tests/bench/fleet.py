@@ -1,0 +1,253 @@
+"""Many light BGP speakers in one thread: one epoll, prebuilt messages, nodes that discard what they receive.
+
+It has to cost far less than the system under test, which shares the machine with it. So a node is a socket
+and a few fields: it answers the OPEN, says what it announces, sends keepalives, and from then on its bytes
+are read into one shared buffer and counted. ToRs, and a few nodes that are looked at as samples, are read
+in full: they know what they hold and when each prefix came.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+
+from tests.bench import wire
+
+BUFFER = bytearray(1 << 18)
+REDIAL_AFTER = 0.5
+"""Seconds before a speaker whose connection failed dials again."""
+IP_BIND_ADDRESS_NO_PORT = 24
+
+
+class Rib:
+    """What a fully reading speaker holds: paths by prefix, and when the first path of each prefix came."""
+
+    def __init__(self) -> None:
+        self._paths: dict[bytes, set[bytes]] = {}
+        self.arrived: dict[bytes, float] = {}
+        self.withdrawals = 0
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __contains__(self, prefix: IPv4Network) -> bool:
+        return wire.nlri(prefix) in self._paths
+
+    def apply(self, body: bytes, add_path: bool, now: float) -> None:
+        """Take in one UPDATE that was received at `now` (time.monotonic)."""
+        withdrawn, announced = wire.parse_update(body, add_path)
+        for prefix, identifier in withdrawn:
+            self._withdraw(prefix, identifier)
+        for prefix, identifier in announced:
+            self._paths.setdefault(prefix, set()).add(identifier)
+            self.arrived.setdefault(prefix, now)
+
+    def _withdraw(self, prefix: bytes, identifier: bytes) -> None:
+        self.withdrawals += 1
+        paths = self._paths.get(prefix)
+        if paths is None:
+            return
+        paths.discard(identifier)
+        if not paths:
+            del self._paths[prefix]
+            del self.arrived[prefix]
+
+    def when(self, prefix: IPv4Network) -> float | None:
+        """When the prefix came (time.monotonic), None if it is not held."""
+        return self.arrived.get(wire.nlri(prefix))
+
+    def holds_exactly(self, prefixes: frozenset[IPv4Network]) -> bool:
+        """Whether it holds these prefixes and nothing else."""
+        return len(self) == len(prefixes) and all(prefix in self for prefix in prefixes)
+
+
+@dataclass(slots=True, eq=False)
+class Speaker:
+    """One BGP speaker: where it dials from, what it says, and what became of it."""
+
+    name: str
+    address: IPv4Address
+    opening: bytes
+    announces: bytes
+    rib: Rib | None = None
+    sock: socket.socket | None = None
+    pending: bytearray = field(default_factory=bytearray)
+    established: bool = False
+    heard: bool = False
+    add_path: bool = False
+    received: int = 0
+
+
+class Fleet:
+    """All speakers of one run. Nothing happens outside `run`."""
+
+    def __init__(
+        self, speakers: Sequence[Speaker], target: tuple[str, int], keepalive: float, dial_window: int
+    ) -> None:
+        self.speakers = speakers
+        self.target = target
+        self.established = 0
+        self.redials = 0
+        self.errors: dict[str, int] = {}
+        self._window = dial_window
+        self._dialing = 0
+        self._to_dial: deque[Speaker] = deque(speakers)
+        self._later: deque[tuple[float, Speaker]] = deque()
+        self._epoll = select.epoll()
+        self._by_fd: dict[int, Speaker] = {}
+        self._keepalive = keepalive
+        self._beat = keepalive / 16
+        self._next_beat = time.monotonic() + self._beat
+        self._turn = 0
+        self._woken_by: set[int] = set()
+
+    def run(self, done: Callable[[], bool], timeout: float) -> bool:
+        """Serve all sessions until `done()`; False if `timeout` (seconds) passed first."""
+        deadline = time.monotonic() + timeout
+        while not done():
+            now = time.monotonic()
+            if now >= deadline:
+                return False
+            self._dial_more(now)
+            self._keep_alive(now)
+            wait = max(0.0, min(deadline, self._next_beat) - time.monotonic())
+            if self._later:
+                wait = min(wait, max(0.0, self._later[0][0] - now))
+            for fd, event in self._epoll.poll(wait, 1024):
+                self._serve(fd, event)
+        return True
+
+    def pause(self, seconds: float) -> None:
+        """Serve all sessions for a while."""
+        self.run(lambda: False, seconds)
+
+    def wake_on(self, fd: int) -> None:
+        """Let `run` look at `done()` again when this descriptor (a pidfd, say) becomes readable."""
+        self._woken_by.add(fd)
+        self._epoll.register(fd, select.EPOLLIN | select.EPOLLONESHOT)
+
+    def forget(self, fd: int) -> None:
+        """Undo `wake_on`."""
+        self._woken_by.discard(fd)
+        self._epoll.unregister(fd)
+
+    def say(self, speaker: Speaker, data: bytes) -> float:
+        """Send something on an established session; the moment before it was sent (time.monotonic)."""
+        assert speaker.sock is not None, f"{speaker.name} has no session"
+        moment = time.monotonic()
+        speaker.sock.sendall(data)
+        return moment
+
+    def close(self) -> None:
+        """Close every session and the epoll."""
+        for speaker in self.speakers:
+            if speaker.sock is not None:
+                speaker.sock.close()
+                speaker.sock = None
+        self._epoll.close()
+
+    def _dial_more(self, now: float) -> None:
+        while self._later and self._later[0][0] <= now:
+            self._to_dial.append(self._later.popleft()[1])
+        while self._to_dial and self._dialing < self._window:
+            self._dial(self._to_dial.popleft())
+
+    def _dial(self, speaker: Speaker) -> None:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.bind((str(speaker.address), 0))
+        speaker.sock = sock
+        speaker.heard = speaker.established = False
+        speaker.pending.clear()
+        self._dialing += 1
+        self._by_fd[sock.fileno()] = speaker
+        result = sock.connect_ex(self.target)
+        if result not in (0, errno.EINPROGRESS):
+            self._epoll.register(sock, 0)
+            self._lost(speaker, errno.errorcode.get(result, str(result)))
+            return
+        self._epoll.register(sock, select.EPOLLOUT)
+
+    def _serve(self, fd: int, event: int) -> None:
+        speaker = self._by_fd.get(fd)
+        if speaker is None or speaker.sock is None:
+            return
+        try:
+            if event & select.EPOLLOUT:
+                self._connected(speaker, speaker.sock)
+            else:
+                self._read(speaker, speaker.sock)
+        except BlockingIOError:
+            return
+        except (OSError, ValueError) as error:
+            self._lost(speaker, str(error))
+
+    def _connected(self, speaker: Speaker, sock: socket.socket) -> None:
+        failure = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if failure:
+            raise OSError(failure, errno.errorcode.get(failure, str(failure)))
+        sock.send(speaker.opening)
+        self._epoll.modify(sock, select.EPOLLIN)
+
+    def _read(self, speaker: Speaker, sock: socket.socket) -> None:
+        size = sock.recv_into(BUFFER)
+        if not size:
+            raise OSError("closed by the far side")
+        speaker.received += size
+        if speaker.established and speaker.rib is None:
+            return
+        now = time.monotonic()
+        speaker.pending += memoryview(BUFFER)[:size]
+        for kind, body in wire.split(speaker.pending):
+            self._take(speaker, sock, kind, body, now)
+
+    def _take(self, speaker: Speaker, sock: socket.socket, kind: int, body: bytes, now: float) -> None:
+        if kind == wire.UPDATE:
+            if speaker.rib is not None:
+                speaker.rib.apply(body, speaker.add_path, now)
+        elif kind == wire.OPEN:
+            speaker.add_path = wire.parse_open(body).sends_add_path
+            sock.send(wire.KEEPALIVE_MESSAGE)
+            speaker.heard = True
+            self._dialing -= 1
+        elif kind == wire.KEEPALIVE and not speaker.established:
+            speaker.established = True
+            self.established += 1
+            sock.send(speaker.announces)
+        elif kind == wire.NOTIFICATION:
+            raise OSError(f"NOTIFICATION {body[0]}/{body[1]}")
+
+    def _lost(self, speaker: Speaker, reason: str) -> None:
+        assert speaker.sock is not None
+        self._epoll.unregister(speaker.sock)
+        del self._by_fd[speaker.sock.fileno()]
+        speaker.sock.close()
+        speaker.sock = None
+        if not speaker.heard:
+            self._dialing -= 1
+        if speaker.established:
+            self.established -= 1
+        speaker.established = False
+        self.redials += 1
+        self.errors[reason] = self.errors.get(reason, 0) + 1
+        self._later.append((time.monotonic() + REDIAL_AFTER, speaker))
+
+    def _keep_alive(self, now: float) -> None:
+        """Send keepalives in sixteen shares of the interval, so that they never come in one burst."""
+        if now < self._next_beat:
+            return
+        self._next_beat = now + self._beat
+        self._turn = (self._turn + 1) % 16
+        for speaker in self.speakers[self._turn :: 16]:
+            if speaker.established and speaker.sock is not None:
+                try:
+                    speaker.sock.send(wire.KEEPALIVE_MESSAGE)
+                except OSError as error:
+                    self._lost(speaker, str(error))

@@ -1,0 +1,263 @@
+"""One measurement: one system on one topology, from the first dial to the last latency."""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from tests.bench import wire
+from tests.bench.fleet import Fleet, Rib, Speaker
+from tests.bench.process import BenchError, Memory, cpu_seconds, memory
+from tests.bench.systems import System
+from tests.bench.topology import ANNOUNCE_SLOT, ASN, BASE_SLOTS, GRANT_SLOT, REFLECTOR, TORS, Node, Topology
+
+RESTART_TIME = 120
+"""Graceful restart time (seconds) that every speaker offers."""
+SAMPLES = 4
+"""Nodes that are read in full, to see that they were given what the reflection setting says."""
+QUIET = 1.0
+"""Seconds of (nearly) no CPU after which a system counts as settled."""
+BETWEEN_TRIALS = 0.1
+TRIAL_TIMEOUT = 30.0
+CHECKS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """CPU seconds of engine, controller and of the light speakers themselves."""
+
+    engine: float
+    controller: float
+    speakers: float
+
+    def __sub__(self, earlier: Cpu) -> Cpu:
+        return Cpu(
+            self.engine - earlier.engine,
+            self.controller - earlier.controller,
+            self.speakers - earlier.speakers,
+        )
+
+
+NO_MEMORY = Memory(0.0, 0.0)
+
+
+@dataclass(slots=True)
+class Measurement:
+    """What one run showed. Seconds, except where the name says otherwise; latencies in milliseconds."""
+
+    system: str
+    nodes: int
+    start: float = 0.0
+    converged: float = 0.0
+    settled: float = 0.0
+    start_cpu: Cpu = Cpu(0, 0, 0)
+    converged_cpu: Cpu = Cpu(0, 0, 0)
+    settled_cpu: Cpu = Cpu(0, 0, 0)
+    idle_cpu: Cpu = Cpu(0, 0, 0)
+    engine_memory: Memory = NO_MEMORY
+    controller_memory: Memory = NO_MEMORY
+    announce_ms: list[float] = field(default_factory=list)
+    grant_ms: list[float] = field(default_factory=list)
+    check_ms: list[float] = field(default_factory=list)
+    redials: int = 0
+    withdrawals: int = 0
+    node_megabytes: float = 0.0
+    faults: list[str] = field(default_factory=list)
+
+
+class Run:
+    """The speakers dialing one system that is up, and the measurements in their order."""
+
+    def __init__(self, system: System, topology: Topology, timeout: float) -> None:
+        self._system = system
+        self._topology = topology
+        self._timeout = timeout
+        self._tors = [self._tor(address) for address in TORS]
+        sampled = {rack.nodes[0].name for rack in topology.racks[:SAMPLES]}
+        self._nodes = {node.name: self._node(node, node.name in sampled) for node in topology.all_nodes}
+        self._fleet = Fleet(
+            [*self._tors, *self._nodes.values()],
+            (str(REFLECTOR), 179),
+            topology.hold_time / 3,
+            system.dial_window,
+        )
+        self._ribs = [tor.rib for tor in self._tors if tor.rib is not None]
+
+    def _tor(self, address: IPv4Address) -> Speaker:
+        hold = self._topology.hold_time
+        opening = wire.open_message(
+            ASN, address, hold, restart_time=RESTART_TIME, receive_add_path=self._topology.add_paths > 0
+        )
+        return Speaker(f"tor {address}", address, opening, wire.END_OF_RIB, Rib())
+
+    def _node(self, node: Node, sampled: bool) -> Speaker:
+        opening = wire.open_message(ASN, node.address, self._topology.hold_time, restart_time=RESTART_TIME)
+        said = wire.announcement([node.prefix(slot) for slot in BASE_SLOTS], node.address) + wire.END_OF_RIB
+        return Speaker(node.name, node.address, opening, said, Rib() if sampled else None)
+
+    def measure(self, result: Measurement) -> None:
+        """Fill in the result, step by step, so that a failure leaves what came before it."""
+        gc.collect()
+        gc.disable()
+        try:
+            self._converge(result)
+            self._look_at_samples(result)
+            self._announce(result)
+            self._grant(result)
+            self._check(result)
+            self._idle(result)
+        finally:
+            gc.enable()
+            result.redials = self._fleet.redials
+            result.withdrawals = sum(rib.withdrawals for rib in self._ribs)
+            result.faults += [f"{count} x {reason}" for reason, count in self._fleet.errors.items()]
+            self._fleet.close()
+
+    def cpu(self) -> Cpu:
+        """CPU used so far by everybody."""
+        return Cpu(
+            cpu_seconds(self._system.engine()), cpu_seconds(self._system.controller()), time.process_time()
+        )
+
+    def _converge(self, result: Measurement) -> None:
+        wanted = len(self._topology.expected)
+        began, before = time.monotonic(), self.cpu()
+        if not self._fleet.run(lambda: all(len(rib) >= wanted for rib in self._ribs), self._timeout):
+            held = " and ".join(str(len(rib)) for rib in self._ribs)
+            raise BenchError(
+                f"not converged after {self._timeout:.0f} s: ToRs hold {held} of {wanted} prefixes, "
+                f"{self._fleet.established} of {len(self._nodes) + 2} sessions are up, {self._fleet.errors}"
+            )
+        result.converged_cpu = self.cpu() - before
+        result.converged = max(max(rib.arrived.values()) for rib in self._ribs) - began
+        result.settled = self._settle() - began
+        result.settled_cpu = self.cpu() - before
+        result.engine_memory = memory(self._system.engine())
+        result.controller_memory = memory(self._system.controller())
+        result.node_megabytes = sum(speaker.received for speaker in self._nodes.values()) / 1e6
+        for tor, rib in zip(self._tors, self._ribs, strict=True):
+            if not rib.holds_exactly(self._topology.expected):
+                result.faults.append(f"{tor.name} does not hold exactly what it should")
+
+    def _settle(self) -> float:
+        """Serve until every session is up and the system is quiet; when the quiet began (time.monotonic)."""
+        deadline = time.monotonic() + self._timeout
+        everybody = len(self._nodes) + len(self._tors)
+        while time.monotonic() < deadline:
+            before, began = self.cpu(), time.monotonic()
+            self._fleet.pause(QUIET)
+            used = self.cpu() - before
+            if used.engine + used.controller < 0.05 * QUIET and self._fleet.established == everybody:
+                return began
+        raise BenchError(f"not quiet after {self._timeout:.0f} s; {self._fleet.established} sessions are up")
+
+    def _look_at_samples(self, result: Measurement) -> None:
+        """Nodes hold the routes of their rack, or nothing."""
+        for rack in self._topology.racks[:SAMPLES]:
+            others = rack.nodes[1:] if self._topology.reflect_nodes == "rack" else ()
+            wanted = frozenset(node.prefix(slot) for node in others for slot in BASE_SLOTS)
+            rib = self._nodes[rack.nodes[0].name].rib
+            if rib is not None and not rib.holds_exactly(wanted):
+                result.faults.append(
+                    f"{rack.nodes[0].name} holds {len(rib)} prefixes, not the {len(wanted)} of its rack"
+                )
+
+    def _announce(self, result: Measurement) -> None:
+        for node in self._topology.announcers:
+            self._fleet.pause(BETWEEN_TRIALS)
+            prefix = node.prefix(ANNOUNCE_SLOT)
+            sent = self._fleet.say(self._nodes[node.name], wire.announcement([prefix], node.address))
+            result.announce_ms.append(self._until_tors_hold(prefix, sent))
+
+    def _grant(self, result: Measurement) -> None:
+        """Nodes announce what is not theirs; then one after the other the prefixes become theirs."""
+        if not self._system.has_owners:
+            return
+        for node in self._topology.growers:
+            self._fleet.say(
+                self._nodes[node.name], wire.announcement([node.prefix(GRANT_SLOT)], node.address)
+            )
+        self._fleet.pause(1.0)
+        for node in self._topology.growers:
+            if any(node.prefix(GRANT_SLOT) in rib for rib in self._ribs):
+                result.faults.append(
+                    f"{node.prefix(GRANT_SLOT)} of {node.name} reached a ToR before it was allocated"
+                )
+        for node in self._topology.growers:
+            change = self._system.grant(node)
+            assert change is not None
+            self._fleet.pause(BETWEEN_TRIALS)
+            worker = threading.Thread(target=change)
+            began = time.monotonic()
+            worker.start()
+            result.grant_ms.append(self._until_tors_hold(node.prefix(GRANT_SLOT), began))
+            worker.join()
+
+    def _until_tors_hold(self, prefix: IPv4Network, since: float) -> float:
+        """Milliseconds from `since` until the later of the two ToRs had the prefix."""
+        if not self._fleet.run(lambda: all(prefix in rib for rib in self._ribs), TRIAL_TIMEOUT):
+            raise BenchError(f"{prefix} did not reach both ToRs within {TRIAL_TIMEOUT:.0f} s")
+        arrived = [rib.when(prefix) or 0.0 for rib in self._ribs]
+        return (max(arrived) - since) * 1000
+
+    def _check(self, result: Measurement) -> None:
+        command = self._system.check_command()
+        if command is None:
+            return
+        answers = set()
+        for _ in range(CHECKS):
+            self._fleet.pause(BETWEEN_TRIALS)
+            began = time.monotonic()
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+                ended = self._until_exit(child.pid)
+                answers.add((child.wait(), child.communicate()[0].strip()))
+            result.check_ms.append((ended - began) * 1000)
+        result.faults += [f"check says: {line}" for code, line in answers if code]
+
+    def _until_exit(self, pid: int) -> float:
+        fd = os.pidfd_open(pid)
+        try:
+            self._fleet.wake_on(fd)
+            self._fleet.run(_readable(fd), TRIAL_TIMEOUT)
+            return time.monotonic()
+        finally:
+            self._fleet.forget(fd)
+            os.close(fd)
+
+    def _idle(self, result: Measurement) -> None:
+        """CPU of a few quiet seconds, scaled to a minute."""
+        before, began = self.cpu(), time.monotonic()
+        self._fleet.pause(5.0)
+        used, scale = self.cpu() - before, 60 / (time.monotonic() - began)
+        result.idle_cpu = Cpu(used.engine * scale, used.controller * scale, used.speakers * scale)
+
+
+def _readable(fd: int) -> Callable[[], bool]:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return lambda: bool(poll.poll(0))
+
+
+def measure(system: System, topology: Topology, folder: Path, timeout: float) -> Measurement:
+    """Start the system, measure it, stop it; BenchErrors become faults of the result."""
+    result = Measurement(system.name, topology.nodes)
+    folder.mkdir(parents=True)
+    try:
+        began = time.monotonic()
+        system.start(topology, folder)
+        result.start = time.monotonic() - began
+        result.start_cpu = Cpu(cpu_seconds(system.engine()), cpu_seconds(system.controller()), 0.0)
+        Run(system, topology, timeout).measure(result)
+    except BenchError as error:
+        result.faults.append(str(error))
+    finally:
+        system.stop()
+    return result

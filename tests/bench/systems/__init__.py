@@ -1,0 +1,41 @@
+"""The systems that are compared, each behind the same few methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from tests.bench.topology import Node, Topology
+
+
+class System(Protocol):
+    """A reflector that can be started on a topology and measured."""
+
+    name: str
+    dial_window: int
+    """How many nodes may wait for its OPEN at once: what its listen backlog bears without loss."""
+
+    has_owners: bool
+    """Whether it knows who owns which prefix, so that an allocation can change."""
+
+    def start(self, topology: Topology, folder: Path) -> None:
+        """Come up with its policy in force and listening; BenchError if it does not."""
+
+    def stop(self) -> None:
+        """End everything that was started; harmless when nothing was."""
+
+    def engine(self) -> Sequence[int]:
+        """Process ids of the BGP speaker."""
+
+    def controller(self) -> Sequence[int]:
+        """Process ids of whatever steers the speaker; empty if nothing does."""
+
+    def grant(self, node: Node) -> Callable[[], None] | None:
+        """Prepare to give a node the prefix in its fourth slot; calling the result is the change itself.
+
+        None: this system has no owners.
+        """
+
+    def check_command(self) -> Sequence[str] | None:
+        """The health check, None if there is none."""

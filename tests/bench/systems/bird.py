@@ -1,0 +1,151 @@
+"""BIRD 2 with the usual owner filter: dynamic neighbors by range, `case from` on who may announce what.
+
+Channels keep what they received (`import table`), as gobgpd does, so that a changed filter can be applied to
+routes that a node announced before without asking the node again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tests.bench import process
+from tests.bench.systems.gobgp import listening
+from tests.bench.topology import ASN, REFLECTOR, TORS, Node, Rack, Topology
+
+NEWLINE = "\n"  # no backslash may stand inside an f-string expression before Python 3.12
+
+
+class Bird:
+    """One bird, reconfigured over its control socket."""
+
+    name = "bird"
+    has_owners = True
+    dial_window = 8  # its listen backlog
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._granted: frozenset[str] = frozenset()
+
+    def start(self, topology: Topology, folder: Path) -> None:
+        """Write the file, start, and wait until port 179 listens."""
+        found = shutil.which("bird") or shutil.which("bird", path="/usr/sbin:/sbin")
+        if found is None:
+            raise process.BenchError("no bird: install the bird2 package, or leave it out with --systems")
+        self._topology, self._granted = topology, frozenset()
+        self._file, self._socket = folder / "bird.conf", folder / "bird.ctl"
+        self._file.write_text(configuration(topology, self._granted))
+        log = folder / "bird.log"
+        self._process = process.start([found, "-f", "-c", str(self._file), "-s", str(self._socket)], log)
+        process.wait_for(lambda: listening(179), 20.0, f"bird does not listen: see {log}")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            process.stop(self._process, signal.SIGKILL)
+            self._process = None
+
+    def engine(self) -> Sequence[int]:
+        return [self._process.pid] if self._process else []
+
+    def controller(self) -> Sequence[int]:
+        return []
+
+    def grant(self, node: Node) -> Callable[[], None] | None:
+        """A new configuration file, and `configure`, which by itself reloads what the change concerns.
+
+        `configure soft` and `reload in` of the one session takes as long.
+        """
+        self._granted |= {node.name}
+        fresh = self._file.with_suffix(".new")
+        fresh.write_text(configuration(self._topology, self._granted))
+
+        def change() -> None:
+            os.replace(fresh, self._file)
+            answer = self._command("configure")
+            if "Reconfigur" not in answer:
+                raise process.BenchError(f"bird did not take the new configuration: {answer}")
+
+        return change
+
+    def check_command(self) -> Sequence[str] | None:
+        return None
+
+    def _command(self, text: str) -> str:
+        """One command over the control socket; the text of the answer."""
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(30.0)
+            control.connect(str(self._socket))
+            lines = control.makefile("r")
+            lines.readline()
+            control.sendall(text.encode() + b"\n")
+            answer = []
+            for line in lines:
+                answer.append(line)
+                if line[:4].isdigit() and line[4:5] == " ":
+                    break
+            return "".join(answer)
+
+
+def configuration(topology: Topology, granted: frozenset[str]) -> str:
+    """The whole bird.conf."""
+    head = f"""router id {REFLECTOR};
+ipv4 table master4;
+protocol device {{ scan time 3600; }}
+
+filter owner {{
+  case from {{
+{NEWLINE.join(_owner_line(topology, node, granted) for node in topology.all_nodes)}
+    else: reject;
+  }}
+  reject;
+}}
+
+"""
+    return head + "\n".join(
+        [*map(_tor, TORS, [topology] * 2), *(_rack(rack, topology) for rack in topology.racks)]
+    )
+
+
+def _owner_line(topology: Topology, node: Node, granted: frozenset[str]) -> str:
+    prefixes = ", ".join(map(str, topology.owned(node, granted)))
+    return (
+        f"    {node.address}: if net ~ [ {prefixes} ] && bgp_next_hop = from && bgp_path.len = 0 then accept;"
+    )
+
+
+def _common(topology: Topology) -> str:
+    return f"""  local {REFLECTOR} as {ASN};
+  multihop;
+  passive on;
+  rr client;
+  rr cluster id {REFLECTOR};
+  graceful restart on;
+  hold time {topology.hold_time};
+  connect retry time 5;"""
+
+
+def _tor(address: object, topology: Topology) -> str:
+    name = f"tor_{str(address).rpartition('.')[2]}"
+    return f"""protocol bgp {name} {{
+{_common(topology)}
+  neighbor {address} as {ASN};
+  ipv4 {{ import none; export where source = RTS_BGP; add paths tx; }};
+}}
+"""
+
+
+def _rack(rack: Rack, topology: Topology) -> str:
+    export = f"where source = RTS_BGP && from ~ {rack.range}" if topology.reflect_nodes == "rack" else "none"
+    name = f"rack_{rack.number + 1}"
+    return f"""protocol bgp {name} {{
+{_common(topology)}
+  neighbor range {rack.range} as {ASN};
+  dynamic name "{name}_";
+  ipv4 {{ import table on; import filter owner; export {export}; }};
+}}
+"""
