@@ -1,0 +1,5 @@
+"""`python -m rr.cli` is rrctl."""
+
+from rr.cli import main
+
+main()
