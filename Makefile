@@ -1,0 +1,71 @@
+# Everything a contributor or an operator starts by hand. `make help` lists it.
+
+VENV   := .venv
+PY     := $(VENV)/bin/python
+STAMPS := .venv/.stamps
+# What makes the virtual environment, and fetches the engine before there is one.
+PYTHON ?= python3
+ANY_PYTHON = $(if $(wildcard $(PY)),$(PY),$(PYTHON))
+# The engine in use, for whatever the targets start.
+ENGINE := $(CURDIR)/.engine/bin/gobgpd
+# What the scenarios need from Debian: the far sides of the sessions, and tools.
+TEST_PACKAGES := frr bird2 exabgp iproute2 nftables procps
+PROTO  := $(wildcard rr/engine/proto/api/*.proto)
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help venv engine engine-api proto demo test lint format bench lock docs clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(STAMPS)/venv  ## the virtual environment .venv, with everything pinned
+$(STAMPS)/venv: requirements-dev.lock pyproject.toml packaging/venv.sh packaging/hatch_build.py
+	@PYTHON='$(PYTHON)' packaging/venv.sh $(VENV) requirements-dev.lock
+	@mkdir -p $(STAMPS) && touch $@ $(STAMPS)/proto
+
+proto: $(STAMPS)/proto  ## compile the engine's API into rr/engine/pb
+$(STAMPS)/proto: $(PROTO) packaging/compile_proto.py | $(STAMPS)/venv
+	@$(PY) packaging/compile_proto.py
+	@touch $@
+
+engine:  ## find gobgpd, or bring Debian's into .engine without root
+	@$(ANY_PYTHON) packaging/engine >/dev/null
+
+engine-api:
+	@$(ANY_PYTHON) packaging/engine --dev >/dev/null
+
+demo: venv proto engine  ## one appliance, two racks, told as a story (ARGS="--once --json")
+	@GOBGPD='$(ENGINE)' $(VENV)/bin/rrctl demo $(ARGS)
+
+test: venv proto engine-api  ## all tests; without root those in namespaces are left out
+	@packaging/test-packages.sh $(TEST_PACKAGES)
+	@if [ "$$(id -u)" -eq 0 ]; then \
+		GOBGPD='$(ENGINE)' $(PY) -m pytest $(ARGS); \
+	else \
+		echo 'test: not root, so the scenarios in network namespaces are left out; to run them: sudo make test' >&2; \
+		GOBGPD='$(ENGINE)' $(PY) -m pytest -m 'not root' $(ARGS); \
+	fi
+
+lint: venv proto  ## ruff and mypy --strict
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/mypy
+
+format: venv  ## put the code into ruff's format
+	@$(VENV)/bin/ruff check --select I --fix
+	@$(VENV)/bin/ruff format
+
+bench: venv proto engine  ## time, CPU and memory beside bare gobgpd and BIRD (root; ARGS="--nodes 100")
+	@packaging/test-packages.sh $(TEST_PACKAGES)
+	@GOBGPD='$(ENGINE)' $(PY) -m tests.bench $(ARGS)
+
+lock: venv  ## pin the dependencies anew (UPGRADE=1: to their newest versions)
+	@packaging/lock.sh $(PY)
+
+docs: venv proto  ## write the generated reference pages in docs/
+	@$(PY) -m rr.config.reference docs
+
+clean:  ## remove everything that was made, the engine and the environment too
+	@rm -rf $(VENV) .engine build dist rr/engine/pb .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	@find rr tests packaging -name __pycache__ -type d -prune -exec rm -rf {} +

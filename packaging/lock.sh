@@ -1,0 +1,23 @@
+#!/bin/sh
+# Pin every dependency with the hashes of all its files, so that one lock serves
+# every Python from 3.11 on and every architecture: packaging/lock.sh PYTHON
+#
+# With UPGRADE=1 everything moves to its newest version, else only what has to.
+set -eu
+
+python=$1
+tools=build/lock-venv
+[ -x "$tools/bin/uv" ] || { "$python" -m venv "$tools" && "$tools/bin/pip" install -qq uv; }
+
+compile() {
+    UV_CUSTOM_COMPILE_COMMAND='make lock' "$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 \
+        --generate-hashes --no-emit-index-url --no-emit-find-links ${UPGRADE:+--upgrade} pyproject.toml "$@"
+}
+
+compile --output-file requirements.lock
+compile --group dev --constraint requirements.lock --output-file requirements-dev.lock
+
+if grep -nE '://|file:|--(extra-)?index|--find-links' requirements.lock requirements-dev.lock; then
+    echo 'lock: a lock file names a host or a path; see the lines above' >&2
+    exit 1
+fi

@@ -1,0 +1,1 @@
+"""Tests of rr.engine that need no engine."""

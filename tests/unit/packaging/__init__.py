@@ -1,0 +1,1 @@
+"""Tests of what brings the project onto a machine."""
