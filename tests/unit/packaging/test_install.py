@@ -208,13 +208,8 @@ def test_a_machine_without_debian_sources_is_told_what_to_do(
 def test_a_second_run_waits_for_the_first(debian: Debian, tmp_path: Path) -> None:
     program(tmp_path / "path/gobgpd", "4.8.0")
     (tmp_path / "engine").mkdir()
-    command = [
-        sys.executable,
-        install.ROOT / "packaging/engine",
-        "--into",
-        tmp_path / "engine",
-        "--no-download",
-    ]
+    script = str(install.ROOT / "packaging/engine")
+    command = [sys.executable, script, "--into", str(tmp_path / "engine"), "--no-download"]
     with open(tmp_path / "engine/lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         second = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
