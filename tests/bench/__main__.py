@@ -74,6 +74,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
     if (folder := namespace.inside()) is not None:
         return _bench(options, folder)
+    for name in options.systems:
+        SYSTEMS[name]().require()
     if options.json:
         arguments = [*arguments, "--json", str(options.json.resolve())]
     folder = Path(tempfile.mkdtemp(prefix="rr-bench-"))
@@ -94,7 +96,8 @@ def _bench(options: argparse.Namespace, folder: Path) -> int:
         for nodes in options.nodes:
             measurements += _one_size(options, nodes, folder)
             print(f"\n{table(measurements, nodes)}", flush=True)
-            print("\n".join(map(str, goals(measurements, nodes))), flush=True)
+            for goal in goals(measurements, nodes):
+                print(goal, flush=True)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

@@ -22,6 +22,7 @@ class Row:
     figure: Figure
     decimals: int = 2
     ratio: bool = False
+    always: bool = False
 
 
 def _median(values: Sequence[float]) -> float | None:
@@ -58,8 +59,8 @@ ROWS = (
     Row("controller CPU when idle, s a minute", lambda m: _if(m.idle_cpu.controller)),
     Row("the speakers' own CPU until quiet, s", lambda m: _if(m.settled_cpu.speakers)),
     Row("received by nodes, MB", lambda m: m.node_megabytes, 1),
-    Row("withdrawals seen by ToRs", lambda m: float(m.withdrawals), 0),
-    Row("connections lost and redialed", lambda m: float(m.redials), 0),
+    Row("withdrawals seen by ToRs", lambda m: float(m.withdrawals), 0, always=True),
+    Row("connections lost and redialed", lambda m: float(m.redials), 0, always=True),
 )
 
 
@@ -75,6 +76,8 @@ def table(measurements: Sequence[Measurement], nodes: int) -> str:
     lines = [f"{nodes} nodes" + " " * 36 + "".join(f"{system:>18}" for system in systems)]
     for row in ROWS:
         values = {system: middle(row, runs[system]) for system in systems}
+        if not any(values.values()) and not row.always:
+            continue
         cells = "".join(f"{_cell(row, system, values):>18}" for system in systems)
         lines.append(f"  {row.title:<46}{cells}")
     lines += [f"  ! {m.system}: {fault}" for system in systems for m in runs[system] for fault in m.faults]
@@ -111,6 +114,8 @@ class Goal:
 def goals(measurements: Sequence[Measurement], nodes: int) -> list[Goal]:
     """The project's goals for the appliance, at one size."""
     ours = [m for m in measurements if m.system == SUBJECT and m.nodes == nodes]
+    if not ours:
+        return []
     bare = [m for m in measurements if m.system == BASELINE and m.nodes == nodes]
 
     def ratio(top: float | None, bottom: float | None) -> float | None:

@@ -64,6 +64,12 @@ def announcement(prefixes: Iterable[IPv4Network], next_hop: IPv4Address) -> byte
     )
 
 
+def withdrawal(prefixes: Iterable[IPv4Network]) -> bytes:
+    """An UPDATE that takes prefixes back."""
+    withdrawn = b"".join(nlri(p) for p in prefixes)
+    return message(UPDATE, struct.pack("!H", len(withdrawn)) + withdrawn + b"\x00\x00")
+
+
 @dataclass(frozen=True, slots=True)
 class OpenReceived:
     """What of the far side's OPEN matters here."""

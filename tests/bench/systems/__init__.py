@@ -19,6 +19,9 @@ class System(Protocol):
     has_owners: bool
     """Whether it knows who owns which prefix, so that an allocation can change."""
 
+    def require(self) -> None:
+        """BenchError, with the way out, if a program that it needs is missing."""
+
     def start(self, topology: Topology, folder: Path) -> None:
         """Come up with its policy in force and listening; BenchError if it does not."""
 

@@ -29,6 +29,11 @@ class Appliance:
         self._process: subprocess.Popen[bytes] | None = None
         self._engine: list[int] = []
 
+    def require(self) -> None:
+        find_gobgpd()
+        program("rrd")
+        program("rrctl")
+
     def start(self, topology: Topology, folder: Path) -> None:
         """Write rr.yaml and allocations.yaml, start rrd, and wait until it says that it is ready."""
         self._topology, self._granted = topology, frozenset[str]()

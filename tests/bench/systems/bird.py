@@ -21,6 +21,14 @@ from tests.bench.topology import ASN, REFLECTOR, TORS, Node, Rack, Topology
 NEWLINE = "\n"  # no backslash may stand inside an f-string expression before Python 3.12
 
 
+def find_bird() -> str:
+    """The bird on PATH, or where Debian puts it."""
+    found = shutil.which("bird") or shutil.which("bird", path="/usr/sbin:/sbin")
+    if found is None:
+        raise process.BenchError("no bird: install the bird2 package, or leave it out with --systems")
+    return found
+
+
 class Bird:
     """One bird, reconfigured over its control socket."""
 
@@ -32,16 +40,18 @@ class Bird:
         self._process: subprocess.Popen[bytes] | None = None
         self._granted: frozenset[str] = frozenset()
 
+    def require(self) -> None:
+        find_bird()
+
     def start(self, topology: Topology, folder: Path) -> None:
         """Write the file, start, and wait until port 179 listens."""
-        found = shutil.which("bird") or shutil.which("bird", path="/usr/sbin:/sbin")
-        if found is None:
-            raise process.BenchError("no bird: install the bird2 package, or leave it out with --systems")
         self._topology, self._granted = topology, frozenset()
         self._file, self._socket = folder / "bird.conf", folder / "bird.ctl"
         self._file.write_text(configuration(topology, self._granted))
         log = folder / "bird.log"
-        self._process = process.start([found, "-f", "-c", str(self._file), "-s", str(self._socket)], log)
+        self._process = process.start(
+            [find_bird(), "-f", "-c", str(self._file), "-s", str(self._socket)], log
+        )
         process.wait_for(lambda: listening(179), 20.0, f"bird does not listen: see {log}")
 
     def stop(self) -> None:

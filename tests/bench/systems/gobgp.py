@@ -1,7 +1,8 @@
-"""Bare gobgpd: the appliance's peer groups, racks and export policy, and no filter on announcements.
+"""Bare gobgpd: the appliance's peer groups and the same reflection, and no filter on announcements.
 
-Where rack-local reflection is asked for, the only import policy is the one that reflection needs: it tags
-each route with its rack.
+The import policy does no more than reflection needs: it tags each route with the rack of its sender. The
+export policy is the appliance's: ToRs are given what has any rack's tag, nodes what has their own rack's tag,
+and the tags stay inside.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from pathlib import Path
 from tests.bench import process
 from tests.bench.topology import ASN, REFLECTOR, TORS, Node, Rack, Topology
 
+ALL_TAGS = "^0:[0-9]+$"
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def find_gobgpd() -> str:
     """$GOBGPD, the engine that `make engine` brought, or the one on PATH."""
-    brought = REPOSITORY / ".engine" / "usr" / "bin" / "gobgpd"
+    brought = REPOSITORY / ".engine" / "bin" / "gobgpd"
     for candidate in (os.environ.get("GOBGPD"), str(brought), "gobgpd"):
         if candidate and (found := shutil.which(candidate)):
             return found
@@ -37,6 +39,9 @@ class Gobgp:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+
+    def require(self) -> None:
+        find_gobgpd()
 
     def start(self, topology: Topology, folder: Path) -> None:
         """Write the file, start, and wait until port 179 listens."""
@@ -75,41 +80,37 @@ def listening(port: int) -> bool:
 
 def configuration(topology: Topology) -> str:
     """The TOML file."""
-    parts = [_global(topology), _group("nodes", topology, 0), _group("tors", topology, topology.add_paths)]
+    parts = [_global(), _group("nodes", topology, 0), _group("tors", topology, topology.add_paths)]
     parts += [_tor(str(address)) for address in TORS]
     parts += [_dynamic(str(rack.range)) for rack in topology.racks]
-    if topology.reflect_nodes == "rack":
-        parts += [_rack_sets(rack) for rack in topology.racks]
-        parts.append('[[policy-definitions]]\nname = "tag-racks"\n')
-        parts += [_tag(rack) for rack in topology.racks]
-    parts.append(_neighbor_set("nodes", [str(rack.range) for rack in topology.racks]))
+    parts += [_neighbor_set("tors", [f"{address}/32" for address in TORS])]
+    parts += [_neighbor_set(rack.name, [str(rack.range)]) for rack in topology.racks]
+    parts += [_community_set("racks", [_tag_of(rack) for rack in topology.racks])]
+    parts += [_community_set(rack.name, [_tag_of(rack)]) for rack in topology.racks]
+    parts.append('[[policy-definitions]]\nname = "tag-racks"\n')
+    parts += [_tagging(rack) for rack in topology.racks]
     parts.append('[[policy-definitions]]\nname = "reflect"\n')
+    parts.append(_reflecting("tors", "racks"))
     if topology.reflect_nodes == "rack":
-        parts.append(_statement("to-tors", neighbors="nodes", neighbors_are="invert", then="accept-route"))
-        for rack in topology.racks:
-            parts.append(
-                _statement(f"to-{rack.name}", neighbors=rack.name, community=rack.name, then="accept-route")
-            )
-    parts.append(_statement("rest-of-nodes", neighbors="nodes", then="reject-route"))
+        parts += [_reflecting(rack.name, rack.name) for rack in topology.racks]
     return "\n".join(parts)
 
 
 def _tag_of(rack: Rack) -> str:
-    return f"{ASN}:{rack.number + 1}"
+    return f"0:{1000 + rack.number}"
 
 
-def _global(topology: Topology) -> str:
-    importing = '"tag-racks"' if topology.reflect_nodes == "rack" else ""
+def _global() -> str:
     return f"""[global.config]
 as = {ASN}
 router-id = "{REFLECTOR}"
 port = 179
 local-address-list = ["{REFLECTOR}"]
 [global.apply-policy.config]
-import-policy-list = [{importing}]
+import-policy-list = ["tag-racks"]
 default-import-policy = "accept-route"
 export-policy-list = ["reflect"]
-default-export-policy = "accept-route"
+default-export-policy = "reject-route"
 """
 
 
@@ -154,34 +155,45 @@ def _dynamic(prefix: str) -> str:
     return f'[[dynamic-neighbors]]\n[dynamic-neighbors.config]\nprefix = "{prefix}"\npeer-group = "nodes"\n'
 
 
+def _quoted(members: Sequence[str]) -> str:
+    return ", ".join(f'"{member}"' for member in members)
+
+
 def _neighbor_set(name: str, members: Sequence[str]) -> str:
-    listed = ", ".join(f'"{member}"' for member in members)
-    return f'[[defined-sets.neighbor-sets]]\nneighbor-set-name = "{name}"\nneighbor-info-list = [{listed}]\n'
+    head = "[[defined-sets.neighbor-sets]]\n"
+    return f'{head}neighbor-set-name = "{name}"\nneighbor-info-list = [{_quoted(members)}]\n'
 
 
-def _rack_sets(rack: Rack) -> str:
-    community = f'community-set-name = "{rack.name}"\ncommunity-list = ["{_tag_of(rack)}"]\n'
+def _community_set(name: str, members: Sequence[str]) -> str:
+    head = "[[defined-sets.bgp-defined-sets.community-sets]]\n"
+    exactly = [f"^{member}$" for member in members]
+    return f'{head}community-set-name = "{name}"\ncommunity-list = [{_quoted(exactly)}]\n'
+
+
+STATEMENT = "policy-definitions.statements"
+
+
+def _tagging(rack: Rack) -> str:
+    return _statement(f"tag-{rack.name}", rack.name) + _communities("add", _tag_of(rack))
+
+
+def _reflecting(neighbors: str, communities: str) -> str:
+    condition = f"[{STATEMENT}.conditions.bgp-conditions.match-community-set]\n"
     return (
-        _neighbor_set(rack.name, [str(rack.range)])
-        + f"[[defined-sets.bgp-defined-sets.community-sets]]\n{community}"
+        _statement(f"to-{neighbors}", neighbors)
+        + f'{condition}community-set = "{communities}"\n'
+        + _communities("remove", ALL_TAGS)
     )
 
 
-def _tag(rack: Rack) -> str:
-    head = _statement(f"tag-{rack.name}", neighbors=rack.name, then="accept-route")
-    base = "policy-definitions.statements.actions.bgp-actions.set-community"
-    method = f'[{base}.set-community-method]\ncommunities-list = ["{_tag_of(rack)}"]\n'
-    return head + f'[{base}]\noptions = "add"\n' + method
-
-
-def _statement(
-    name: str, *, neighbors: str, then: str, neighbors_are: str = "any", community: str | None = None
-) -> str:
-    base = "policy-definitions.statements"
-    text = (
-        f'[[{base}]]\nname = "{name}"\n[{base}.conditions.match-neighbor-set]\nneighbor-set = "{neighbors}"\n'
+def _statement(name: str, neighbors: str) -> str:
+    return (
+        f'[[{STATEMENT}]]\nname = "{name}"\n'
+        f'[{STATEMENT}.conditions.match-neighbor-set]\nneighbor-set = "{neighbors}"\n'
+        f'[{STATEMENT}.actions]\nroute-disposition = "accept-route"\n'
     )
-    text += f'match-set-options = "{neighbors_are}"\n'
-    if community:
-        text += f'[{base}.conditions.bgp-conditions.match-community-set]\ncommunity-set = "{community}"\n'
-    return text + f'[{base}.actions]\nroute-disposition = "{then}"\n'
+
+
+def _communities(how: str, which: str) -> str:
+    action = f"{STATEMENT}.actions.bgp-actions.set-community"
+    return f'[{action}]\noptions = "{how}"\n[{action}.set-community-method]\ncommunities-list = ["{which}"]\n'
