@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TypeAlias
 
 from rr.net import Address, Network
 
@@ -35,7 +37,8 @@ def read_address(text: str) -> Address:
     try:
         found = ip_address(text)
     except ValueError:
-        raise NotValid(f"{shown(text)} is not an IP address", "write one such as 10.2.0.11 or fd00:2::11") from None
+        wrong = f"{shown(text)} is not an IP address"
+        raise NotValid(wrong, "write one such as 10.2.0.11 or fd00:2::11") from None
     if isinstance(found, IPv6Address) and found.ipv4_mapped:
         raise NotValid(f"{text} is an IPv4 address in IPv6 clothes", f"write {found.ipv4_mapped}")
     return found
@@ -48,23 +51,24 @@ def read_prefix(text: str) -> Network:
     try:
         address = ip_address(start)
     except ValueError:
-        raise NotValid(f"{shown(text)} is not a prefix", "write one such as 10.2.0.0/24 or fd00:2::/64") from None
+        wrong = f"{shown(text)} is not a prefix"
+        raise NotValid(wrong, "write one such as 10.2.0.0/24 or fd00:2::/64") from None
     if "%" in start:
         raise NotValid(f"{text} has a zone", "write a prefix that needs none, not a link-local one")
     bits = address.max_prefixlen
     if not slash:
-        raise NotValid(f"{text} has no length", f"write {text}/{bits} for this one address, or the prefix's length")
+        right = f"write {text}/{bits} for this one address, or the prefix's length"
+        raise NotValid(f"{text} has no length", right)
     if not _LENGTH.fullmatch(length):
         raise NotValid(f"{text} has a length that is not a number", _with_length(text, f"0 to {bits}"))
     if int(length) > bits:
-        raise NotValid(f"{text} is longer than an IPv{address.version} address", f"write a length from 0 to {bits}")
+        wrong = f"{text} is longer than an IPv{address.version} address"
+        raise NotValid(wrong, f"write a length from 0 to {bits}")
     network = ip_network((address, int(length)), strict=False)
     _refuse_mapped(text, network)
     if network.network_address != address:
-        one = f"{address}/{bits}"
-        raise NotValid(
-            f"{text} has bits set after its length", f"write {network}, or {one} for the one address"
-        )
+        right = f"write {network}, or {address}/{bits} for the one address"
+        raise NotValid(f"{text} has bits set after its length", right)
     return network
 
 
@@ -106,19 +110,14 @@ def routed_trouble(network: Network) -> str | None:
 
 
 def _trouble(network: Network) -> str | None:
+    one = network.prefixlen == network.max_prefixlen
     if _touches(network, *_MULTICAST):
-        return "is multicast" if network.prefixlen == network.max_prefixlen else "reaches into the multicast range"
+        return "is multicast" if one else "reaches into the multicast range"
     if _touches(network, *_UNSPECIFIED):
-        return "is the unspecified address" if _single(network) else "reaches into the unspecified range"
+        return "is the unspecified address" if one else "reaches into the unspecified range"
     if _touches(network, _BROADCAST):
-        return "is the broadcast address" if _single(network) else "holds the broadcast address"
-    if _touches(network, _LINK_LOCAL):
-        return "is link-local and needs an interface"
-    return None
-
-
-def _single(network: Network) -> bool:
-    return network.prefixlen == network.max_prefixlen
+        return "is the broadcast address" if one else "holds the broadcast address"
+    return "is link-local and needs an interface" if _touches(network, _LINK_LOCAL) else None
 
 
 def _touches(network: Network, *others: Network) -> bool:
@@ -141,3 +140,29 @@ def contains(network: Network, address: Address) -> bool:
 def network_of(address: Address) -> Network:
     """The host route of an address: /32 or /128."""
     return IPv4Network(address) if isinstance(address, IPv4Address) else IPv6Network(address)
+
+
+Order: TypeAlias = tuple[int, int, int]
+"""Version, first address and length: sorts a prefix before those inside it."""
+
+
+def overlaps(orders: Sequence[Order]) -> list[tuple[int, int]]:
+    """Pairs of indexes of prefixes that overlap: each that lies in another is named once, with that other.
+
+    Of two equal prefixes the later lies in the earlier. Prefixes nest or are apart, so one sorted pass does.
+    """
+    found: list[tuple[int, int]] = []
+    outer, outer_version, outer_last = -1, 0, -1
+    for (version, first, length), index in sorted(zip(orders, range(len(orders)), strict=True)):
+        if version == outer_version and first <= outer_last:
+            found.append((index, outer))
+        else:
+            outer, outer_version = index, version
+            outer_last = first | ((1 << ((32 if version == 4 else 128) - length)) - 1)
+    return found
+
+
+@lru_cache(maxsize=65536)
+def order_of(network: Network) -> Order:
+    """What `overlaps` sorts by."""
+    return network.version, int(network.network_address), network.prefixlen

@@ -52,7 +52,9 @@ HostAddress = Annotated[Address, BeforeValidator(scalars.host_address), Kind("an
 ListenAddress = Annotated[Address, BeforeValidator(scalars.listen_address), Kind("an address of this host")]
 NodeRange = Annotated[Network, BeforeValidator(scalars.node_range), Kind("a prefix")]
 TorPrefix = Annotated[Network, BeforeValidator(scalars.tor_prefix), Kind("a prefix")]
-Share = Annotated[float, BeforeValidator(scalars.share), Kind("a percentage such as 20%, or a fraction from 0 to 1")]
+Share = Annotated[
+    float, BeforeValidator(scalars.share), Kind("a percentage such as 20%, or a fraction from 0 to 1")
+]
 FamilyName = Annotated[Family, *_word("ipv4", "ipv6")]
 NodesGet = Annotated[Literal["rack", "all", "none"], *_word("rack", "all", "none")]
 TorsGet = Annotated[Literal["rack", "all"], *_word("rack", "all")]
@@ -75,7 +77,9 @@ class HostPort(Model):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-Listen = Annotated[HostPort, BeforeValidator(scalars.host_port), Kind("ADDRESS:PORT, or [ADDRESS]:PORT for IPv6")]
+Listen = Annotated[
+    HostPort, BeforeValidator(scalars.host_port), Kind("ADDRESS:PORT, or [ADDRESS]:PORT for IPv6")
+]
 
 
 class Http(Model):
@@ -106,17 +110,21 @@ class Nodes(Model):
 
     ranges: tuple[NodeRange, ...] = Field(
         min_length=1,
+        examples=["[10.2.0.0/24]"],
         description="Any node that dials from here gets a session. Ranges never overlap, in no two racks and no two "
         "instances, and hold neither a ToR nor the appliance itself.",
     )
     password_file: AbsolutePath | None = Field(
-        default=None, description="A file with the TCP-MD5 password (RFC 2385) of all nodes of the rack; mode 0600."
+        default=None,
+        description="A file with the TCP-MD5 password (RFC 2385) of all nodes of the rack; mode 0600.",
     )
     max_prefixes: PrefixCount = Field(
-        default=256, description="Announced prefixes per node and address family; past it the node is quarantined."
+        default=256,
+        description="Announced prefixes per node and address family; past it the node is quarantined.",
     )
     ttl_security: Flag = Field(
-        default=False, description="Accept only packets that came over no router (GTSM, RFC 5082); both ends need it."
+        default=False,
+        description="Accept only packets that came over no router (GTSM, RFC 5082); both ends need it.",
     )
     bfd: Flag = Field(
         default=False,
@@ -128,7 +136,9 @@ class Nodes(Model):
 class Tor(Model):
     """One ToR: a peer that is given the routes, and from which nothing is taken but `from_tors`."""
 
-    address: HostAddress = Field(description="The address that the session runs to; never inside a node range.")
+    address: HostAddress = Field(
+        examples=["10.2.0.1"], description="The address that the session runs to; never inside a node range."
+    )
     port: Port = Field(default=179, description="The TCP port that the appliance dials.")
     add_paths: PathCount = Field(
         default=16,
@@ -145,7 +155,7 @@ class Tor(Model):
 class Rack(Model):
     """A layer-2 segment: nodes that reach each other directly, and the ToRs above them."""
 
-    nodes: Nodes = Field(description="The nodes of the rack.")
+    nodes: Nodes = Field(examples=["{ranges: [10.2.0.0/24]}"], description="The nodes of the rack.")
     tors: tuple[Tor, ...] = Field(default=(), description="The ToRs of the rack.")
     from_tors: tuple[TorPrefix, ...] = Field(
         default=(),
@@ -166,8 +176,13 @@ class Reflect(Model):
 class Instance(Model):
     """One BGP speaker: an engine of its own, with an AS, a router id and addresses."""
 
-    asn: AsNumber = Field(description="The AS of the reflector, its nodes and its ToRs: every session is iBGP.")
-    router_id: RouterId = Field(description="The BGP identifier; two instances of one AS never share it.")
+    asn: AsNumber = Field(
+        examples=["64512"],
+        description="The AS of the reflector, its nodes and its ToRs: every session is iBGP.",
+    )
+    router_id: RouterId = Field(
+        examples=["10.0.0.11"], description="The BGP identifier; two instances of one AS never share it."
+    )
     cluster_id: RouterId = Field(
         default=IPv4Address(0),  # never stays: filled from router_id below
         description="What the reflector adds to CLUSTER_LIST (RFC 4456).",
@@ -196,7 +211,11 @@ class Instance(Model):
     graceful_restart: GracefulRestart = Field(
         default=GracefulRestart(), description="How long peers keep forwarding while the engine restarts."
     )
-    racks: dict[Name, Rack] = Field(min_length=1, description="The racks that this speaker serves, by name.")
+    racks: dict[Name, Rack] = Field(
+        min_length=1,
+        examples=["{rack-1: {nodes: {ranges: [10.2.0.0/24]}}}"],
+        description="The racks that this speaker serves, by name.",
+    )
     reflect: Reflect = Field(default=Reflect(), description="Whose routes go to whom.")
 
     @model_validator(mode="before")
@@ -223,8 +242,11 @@ class Instance(Model):
 class Source(Model):
     """A place that allocations come from."""
 
-    type: FileType = Field(description="What kind of source it is.")
-    path: AbsolutePath = Field(description="The file; its form is in allocations.md. It is re-read when it changes.")
+    type: FileType = Field(examples=["file"], description="What kind of source it is.")
+    path: AbsolutePath = Field(
+        examples=["/etc/rr/allocations.yaml"],
+        description="The file; its form is in allocations.md. It is re-read when it changes.",
+    )
 
     @property
     def name(self) -> str:
@@ -236,8 +258,9 @@ class Guard(Model):
     """What keeps a broken IPAM from taking the network down."""
 
     max_removed: Share = Field(
+        examples=["20%"],
         description="A new snapshot that removes more than this share of the prefixes, or of the node addresses, in "
-        "force is held back, and alarms, until `rrctl ipam accept` or until the source recovers."
+        "force is held back, and alarms, until `rrctl ipam accept` or until the source recovers.",
     )
 
 
@@ -245,7 +268,9 @@ class Ipam(Model):
     """Who owns which prefix: the truth that the filter follows."""
 
     sources: tuple[Source, ...] = Field(
-        min_length=1, description="Where allocations come from. Several are merged; two owners of one prefix are refused."
+        min_length=1,
+        examples=["[{type: file, path: /etc/rr/allocations.yaml}]"],
+        description="Where allocations come from. Several are merged; two owners of one prefix are refused.",
     )
     guard: Guard | None = Field(
         default=None,
@@ -277,7 +302,9 @@ class Places:
 class Config(Model):
     """The appliance: its name, where it keeps its files, its BGP speakers, and its IPAM."""
 
-    name: Name = Field(description="What this appliance is called, in messages, metrics and by its pair.")
+    name: Name = Field(
+        examples=["rr-a"], description="What this appliance is called, in messages, metrics and by its pair."
+    )
     state_dir: AbsolutePath = Field(
         default=Path("/var/lib/rr"), description="Roster, last known good allocations, event history."
     )
@@ -287,8 +314,13 @@ class Config(Model):
         "bytes, so keep it short.",
     )
     http: Http = Field(default=Http(), description="The read-only HTTP server.")
-    instances: dict[InstanceName, Instance] = Field(min_length=1, description="The BGP speakers, by name.")
-    ipam: Ipam = Field(description="Who owns which prefix.")
+    instances: dict[InstanceName, Instance] = Field(
+        min_length=1, examples=["{main: {asn: 64512, ...}}"], description="The BGP speakers, by name."
+    )
+    ipam: Ipam = Field(
+        examples=["{sources: [{type: file, path: /etc/rr/allocations.yaml}]}"],
+        description="Who owns which prefix.",
+    )
 
     _places: Places = PrivateAttr(default_factory=Places)
 

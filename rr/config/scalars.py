@@ -114,18 +114,15 @@ def as_number(value: Any) -> int:
     return _as_number(value)
 
 
-_hold_time = integer(0, 65535, "a hold time")
+_hold_time = integer(3, 65535, "a hold time")
 
 
 def hold_time(value: Any) -> int:
     """At least 3 seconds (RFC 4271, 4.2). 0 is refused: gobgpd would run with 90 instead of without a timer."""
-    seconds = _hold_time(value)
-    right = "write 3 to 65535 seconds, such as 9"
-    if seconds == 0:
-        raise refusal("0 is not supported: the engine would take it for 90, and a dead node must be noticed", right)
-    if seconds in (1, 2):
-        raise refusal(f"{seconds} is not a hold time (RFC 4271)", right)
-    return seconds
+    if value == 0 or value == "0":
+        wrong = "0 is not supported: the engine would take it for 90 seconds"
+        raise refusal(wrong, "write a whole number from 3 to 65535")
+    return _hold_time(value)
 
 
 def boolean(value: Any) -> bool:
@@ -234,7 +231,9 @@ def node_range(value: Any) -> Network:
     """A prefix that nodes dial from."""
     network = _prefix(value)
     if trouble := range_trouble(network):
-        raise refusal(f"{network} {trouble}", "write the prefix that the rack's nodes have their addresses in")
+        raise refusal(
+            f"{network} {trouble}", "write the prefix that the rack's nodes have their addresses in"
+        )
     return network
 
 

@@ -135,13 +135,20 @@ def _by_start(owners: Mapping[Network, str], version: int) -> tuple[list[int], l
         for prefix, node in owners.items()
         if prefix.version == version
     )
-    by_key = {(int(prefix.network_address), prefix.prefixlen): prefix for prefix in owners if prefix.version == version}
-    return [start for start, _, _ in pairs], [Holding(by_key[start, length], node) for start, length, node in pairs]
+    by_key = {
+        (int(prefix.network_address), prefix.prefixlen): prefix
+        for prefix in owners
+        if prefix.version == version
+    }
+    return [start for start, _, _ in pairs], [
+        Holding(by_key[start, length], node) for start, length, node in pairs
+    ]
 
 
 def _digest(allocations: Allocations) -> str:
     lines = [
-        f"{name} {_words(node.addresses)} {_words(node.prefixes)}" for name, node in sorted(allocations.nodes.items())
+        f"{name} {_words(node.addresses)} {_words(node.prefixes)}"
+        for name, node in sorted(allocations.nodes.items())
     ]
     lines += sorted(
         f"- {_words(pool.prefixes)} {'*' if pool.nodes is None else ','.join(sorted(pool.nodes))}"

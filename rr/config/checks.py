@@ -1,0 +1,303 @@
+"""What spans several values of rr.yaml: overlaps, an address in two racks, a range that holds the appliance itself.
+
+These look at the document and skip what is not valid by itself, so that one misspelt key does not hide an overlap.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, TypeVar
+
+from rr.addresses import contains, order_of, overlaps
+from rr.config import scalars
+from rr.config.document import Document, Route, dotted
+from rr.config.model import Config, Instance
+from rr.errors import Problem
+from rr.net import Address, Network
+
+T = TypeVar("T")
+LONGEST_SOCKET = 107
+"""Bytes in the path of a unix socket (unix(7): sun_path, less its closing zero)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A range of nodes and where it stands."""
+
+    route: Route
+    network: Network
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """An address of a ToR or of the appliance itself, and where it stands."""
+
+    route: Route
+    address: Address
+
+
+def check(document: Document) -> list[Problem]:
+    """Every mistake that no single value shows; the position of the later one, naming the earlier."""
+    return list(chain.from_iterable(rule(document) for rule in _RULES))
+
+
+def _valid(read: Callable[[Any], T], value: Any) -> T | None:
+    try:
+        return read(value)
+    except ValueError:
+        return None  # the schema says so
+
+
+def _instances(document: Document) -> Iterator[Route]:
+    yield from (route for route, _ in document.items("instances"))
+
+
+def _racks(document: Document) -> Iterator[Route]:
+    for instance in _instances(document):
+        yield from (route for route, _ in document.items(*instance, "racks"))
+
+
+def _ranges(document: Document) -> list[Range]:
+    values = chain.from_iterable(document.items(*rack, "nodes", "ranges") for rack in _racks(document))
+    found = ((route, _valid(scalars.node_range, value)) for route, value in values)
+    return [Range(route, network) for route, network in found if network]
+
+
+def _tors(document: Document) -> list[Host]:
+    tors = chain.from_iterable(document.items(*rack, "tors") for rack in _racks(document))
+    routes = ((*route, "address") for route, _ in tors)
+    found = ((route, _valid(scalars.host_address, document.at(*route))) for route in routes)
+    return [Host(route, address) for route, address in found if address]
+
+
+def _listens(document: Document, instance: Route) -> list[Host]:
+    route = (*instance, "listen")
+    if document.at(*route) is None:
+        values: Iterator[tuple[Route, Any]] = iter(
+            [((*instance, "router_id"), document.at(*instance, "router_id"))]
+        )
+    else:
+        values = document.items(*route)
+    found = ((place, _valid(scalars.listen_address, value)) for place, value in values)
+    return [Host(place, address) for place, address in found if address]
+
+
+def _own(document: Document) -> list[Host]:
+    """The appliance's own addresses: what it listens on, and its router ids."""
+    found: list[Host] = []
+    for instance in _instances(document):
+        found += _listens(document, instance)
+        router_id = _valid(scalars.router_id, document.at(*instance, "router_id"))
+        if router_id and router_id not in [host.address for host in found]:
+            found.append(Host((*instance, "router_id"), router_id))
+    return found
+
+
+def _where(document: Document, route: Route) -> str:
+    return f"{dotted(route)} (line {document.place(route)[0]})"
+
+
+def _port(document: Document, instance: Route) -> int | None:
+    value = document.at(*instance, "port")
+    default: int = Instance.model_fields["port"].default
+    return default if value is None else _valid(scalars.integer(1, 65535, "a port"), value)
+
+
+def ranges_apart(document: Document) -> Iterator[Problem]:
+    """No two ranges overlap, in no two racks and no two instances: a node has one rack."""
+    found = _ranges(document)
+    for inside, outside in overlaps([order_of(item.network) for item in found]):
+        first, second = sorted((inside, outside), key=lambda index: document.place(found[index].route))
+        this, that = found[second], found[first]
+        if this.network == that.network:
+            wrong = f"{this.network} is already a range at {_where(document, that.route)}"
+            yield document.problem(this.route, wrong, "keep it in one place")
+        else:
+            wrong = f"{this.network} overlaps {that.network} at {_where(document, that.route)}"
+            yield document.problem(this.route, wrong, "give every rack ranges of its own")
+
+
+def ranges_without_appliance(document: Document) -> Iterator[Problem]:
+    """No range holds an address of the appliance itself."""
+    for item in _ranges(document):
+        for host in _own(document):
+            if contains(item.network, host.address):
+                wrong = f"{item.network} contains {host.address}, this appliance's own {_where(document, host.route)}"
+                yield document.problem(item.route, wrong, "narrow the range so that only nodes are in it")
+                break
+
+
+def tors_outside_ranges(document: Document) -> Iterator[Problem]:
+    """No ToR has an address that a node could have."""
+    ranges = _ranges(document)
+    for tor in _tors(document):
+        for item in ranges:
+            if contains(item.network, tor.address):
+                wrong = (
+                    f"{tor.address} is inside the node range {item.network} at {_where(document, item.route)}"
+                )
+                right = "split the range so that the ToR is outside, or the ToR could be taken for a node"
+                yield document.problem(tor.route, wrong, right)
+
+
+def tors_once(document: Document) -> Iterator[Problem]:
+    """A ToR has one session per instance, stands in one rack, and is not the appliance."""
+    own = {host.address: host for host in reversed(_own(document))}
+    seen: dict[Address, list[Host]] = {}
+    for tor in _tors(document):
+        if tor.address in own:
+            wrong = f"{tor.address} is this appliance's own {_where(document, own[tor.address].route)}"
+            yield document.problem(tor.route, wrong, "write the address of the ToR")
+        yield from _first(_same_tor(document, tor, other) for other in seen.get(tor.address, []))
+        seen.setdefault(tor.address, []).append(tor)
+
+
+def _first(found: Iterator[Problem | None]) -> Iterator[Problem]:
+    """The first that is a problem, if any."""
+    yield from [problem for problem in found if problem][:1]
+
+
+def _same_tor(document: Document, tor: Host, other: Host) -> Problem | None:
+    wrong = f"{tor.address} is already a ToR at {_where(document, other.route)}"
+    if tor.route[1] == other.route[1]:
+        return document.problem(
+            tor.route, wrong, "keep it in one place: a speaker has one session with an address"
+        )
+    if tor.route[3] != other.route[3]:
+        right = (
+            "keep it in one rack, or give both the same name if they are one rack split over two instances"
+        )
+        return document.problem(tor.route, wrong, right)
+    return None
+
+
+def listen_once(document: Document) -> Iterator[Problem]:
+    """No two speakers, nor a speaker and the HTTP server, share an address and port."""
+    seen: dict[tuple[Address, int], Route] = {}
+    for instance in _instances(document):
+        port = _port(document, instance)
+        for host in _listens(document, instance) if port else ():
+            first = seen.setdefault((host.address, port or 0), host.route)
+            if first[:2] == host.route[:2] and first != host.route:
+                wrong = f"{host.address} is listed twice, first at {_where(document, first)}"
+                yield document.problem(host.route, wrong, "keep one of them")
+            elif first != host.route:
+                wrong = f"{host.address} port {port} is already that of {_where(document, first)}"
+                yield document.problem(
+                    host.route, wrong, "give each instance an address or a port of its own"
+                )
+    yield from _http_apart(document, seen)
+
+
+def _http_apart(document: Document, seen: dict[tuple[Address, int], Route]) -> Iterator[Problem]:
+    value = document.at("http", "listen")
+    http = _valid(scalars.host_port, value) if isinstance(value, str) else None
+    for (address, port), route in seen.items():
+        if http and http["port"] == port and http["host"] in (str(address), "0.0.0.0", "::"):
+            wrong = f"port {port} of {address} is already that of {_where(document, route)}"
+            yield document.problem(("http", "listen"), wrong, "choose another port")
+
+
+def router_ids_apart(document: Document) -> Iterator[Problem]:
+    """Two speakers of one AS never share a BGP identifier (RFC 6286)."""
+    seen: dict[tuple[int, Address], Route] = {}
+    for instance in _instances(document):
+        asn = _valid(scalars.as_number, document.at(*instance, "asn"))
+        router_id = _valid(scalars.router_id, document.at(*instance, "router_id"))
+        if asn and router_id:
+            route = (*instance, "router_id")
+            first = seen.setdefault((asn, router_id), route)
+            if first != route:
+                wrong = f"{router_id} is already that of {_where(document, first)}, in the same AS {asn}"
+                yield document.problem(route, wrong, "give each instance a router id of its own")
+
+
+def reachable(document: Document) -> Iterator[Problem]:
+    """Somebody listens in the family of each range and each ToR."""
+    hosts = [Host(item.route, item.network.network_address) for item in _ranges(document)] + _tors(document)
+    for host in hosts:
+        listens = _listens(document, host.route[:2])
+        if listens and host.address.version not in {listen.address.version for listen in listens}:
+            wrong = (
+                f"is IPv{host.address.version}, and {dotted((*host.route[:2], 'listen'))} has no such address"
+            )
+            yield document.problem(host.route, wrong, f"add an IPv{host.address.version} address to it")
+
+
+def families_once(document: Document) -> Iterator[Problem]:
+    """No family is listed twice, and each prefix in from_tors is of one that the sessions carry."""
+    for instance in _instances(document):
+        seen: dict[str, Route] = {}
+        for route, family in document.items(*instance, "families"):
+            if isinstance(family, str) and seen.setdefault(str(family), route) != route:
+                yield document.problem(route, f"{family} is listed twice", "keep one of them")
+        carried = set(seen) or {
+            f"ipv{item.network.version}" for item in _ranges(document) if item.route[:2] == instance
+        }
+        for rack, _ in document.items(*instance, "racks"):
+            yield from _from_tors(document, rack, carried)
+
+
+def _from_tors(document: Document, rack: Route, carried: set[str]) -> Iterator[Problem]:
+    seen: dict[Network, Route] = {}
+    for route, value in document.items(*rack, "from_tors"):
+        network = _valid(scalars.tor_prefix, value)
+        if network is None:
+            continue
+        if seen.setdefault(network, route) != route:
+            wrong = f"{network} is listed twice, first at {_where(document, seen[network])}"
+            yield document.problem(route, wrong, "keep one of them")
+        if carried and f"ipv{network.version}" not in carried:
+            wrong = f"{network} is IPv{network.version}, and the sessions of {dotted(rack[:2])} carry only {_only(carried)}"
+            yield document.problem(
+                route, wrong, f"add ipv{network.version} to {dotted((*rack[:2], 'families'))}"
+            )
+
+
+def _only(carried: set[str]) -> str:
+    return " and ".join(sorted(carried))
+
+
+def sockets_fit(document: Document) -> Iterator[Problem]:
+    """The path of each engine's socket fits into what the kernel takes."""
+    value = document.at("run_dir")
+    run_dir = (
+        Config.model_fields["run_dir"].default if value is None else _valid(scalars.absolute_path, value)
+    )
+    names = [str(route[1]) for route in _instances(document) if _valid(scalars.instance_name, str(route[1]))]
+    if run_dir is None or not names:
+        return
+    longest = max(names, key=len)
+    path = os.fsencode(run_dir / longest / "gobgpd.sock")
+    if len(path) > LONGEST_SOCKET:
+        wrong = f"makes the socket path {path.decode(errors='replace')}, {len(path)} bytes of at most {LONGEST_SOCKET}"
+        right = f"shorten it, or the name {longest}, by {len(path) - LONGEST_SOCKET}"
+        yield document.problem(("run_dir",) if value is not None else ("instances", longest), wrong, right)
+
+
+def sources_once(document: Document) -> Iterator[Problem]:
+    """No source is listed twice."""
+    seen: dict[str, Route] = {}
+    for source, _ in document.items("ipam", "sources"):
+        route = (*source, "path")
+        path = _valid(scalars.absolute_path, document.at(*route)) if document.at(*route) else None
+        if path and seen.setdefault(os.path.normpath(path), route) != route:
+            wrong = f"{path} is already the source at {_where(document, seen[os.path.normpath(path)])}"
+            yield document.problem(route, wrong, "keep one of them")
+
+
+_RULES = (
+    ranges_apart,
+    ranges_without_appliance,
+    tors_outside_ranges,
+    tors_once,
+    listen_once,
+    router_ids_apart,
+    reachable,
+    families_once,
+    sockets_fit,
+    sources_once,
+)

@@ -1,0 +1,112 @@
+"""Walk the schema: which model stands at a route, which keys it has, and where a key would belong."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from rr.config.model import Config, HostPort, Model
+from rr.config.scalars import Kind
+
+NAME = "NAME"
+"""Stands for any name in the route of a mapping by name."""
+
+
+def inner(annotation: Any) -> tuple[Any, str]:
+    """What a type holds, and how: `one`, `list` or `names`."""
+    if hasattr(annotation, "__metadata__"):
+        return inner(annotation.__origin__)
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return inner(next(arg for arg in args if arg is not type(None)))
+    if origin is tuple:
+        return args[0], "list"
+    return (args[1], "names") if origin is dict else (annotation, "one")
+
+
+def model_in(annotation: Any) -> type[Model] | None:
+    """The model that a field holds, whether one, a list, or by name; None for scalars."""
+    held, shape = inner(annotation)
+    if shape != "one":
+        return model_in(held)
+    return held if isinstance(held, type) and issubclass(held, Model) and held is not HostPort else None
+
+
+def model_at(route: tuple[str | int, ...]) -> type[Model] | None:
+    """The model whose keys stand at a route; None when no model does."""
+    model: type[Model] | None = Config
+    steps = list(route)
+    while steps and model:
+        field = model.model_fields.get(str(steps.pop(0)))
+        if not field:
+            return None
+        if inner(field.annotation)[1] != "one" and steps:
+            steps.pop(0)
+        model = model_in(field.annotation)
+    return model
+
+
+def kind_of(field: FieldInfo) -> str:
+    """What a field holds, in words."""
+    _, shape = inner(field.annotation)
+    own = next((item.text for item in field.metadata if isinstance(item, Kind)), None)
+    if shape == "one":
+        return own or _kind_in(field.annotation) or "a mapping"
+    held, _ = inner(field.annotation)
+    what = _kind_in(held)
+    if shape == "list":
+        return f"a list: {what} each" if what else "a list of mappings"
+    return "mappings by name"
+
+
+def _kind_in(annotation: Any) -> str | None:
+    for item in getattr(annotation, "__metadata__", ()):
+        if isinstance(item, Kind):
+            return item.text
+    options = [arg for arg in get_args(annotation) if arg is not type(None)]
+    if get_origin(annotation) in (Union, types.UnionType) and len(options) == 1:
+        return _kind_in(options[0])
+    return None
+
+
+def models(
+    model: type[Model] = Config, route: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], type[Model]]]:
+    """Every model with its route, in the order of the file; names are NAME, members of lists `[]`."""
+    yield route, model
+    for name, field in model.model_fields.items():
+        if child := model_in(field.annotation):
+            step = {"one": (), "list": ("[]",), "names": (NAME,)}[inner(field.annotation)[1]]
+            yield from models(child, (*route, name, *step))
+
+
+def spelled(route: tuple[str, ...]) -> str:
+    """A route of `models` as text."""
+    return ".".join(route).replace(".[]", "[]")
+
+
+SECRETS = frozenset({"password", "passwords", "secret", "passwd", "md5", "md5_password", "auth_password"})
+
+
+def unknown(key: str, model: type[Model]) -> tuple[str, str]:
+    """What is wrong with a key that the model does not know, and what to write instead."""
+    if key in SECRETS:
+        right = "put the secret in a file of mode 0600 and name it with `password_file:`"
+        return "secrets never stand in this file", right
+    wrong = "is not a known key here"
+    if near := get_close_matches(key, model.model_fields, n=1, cutoff=0.6):
+        return wrong, f"did you mean `{near[0]}`?"
+    homes = [spelled(route) or "the top level" for route, other in models() if key in other.model_fields]
+    if homes:
+        return wrong, f"it belongs in {' or '.join(homes)}"
+    return wrong, f"the keys here are {', '.join(model.model_fields)}"
+
+
+def to_add(key: str, field: FieldInfo) -> str:
+    """A line that adds a missing key."""
+    example = field.examples[0] if field.examples else "..."
+    return f"add it, such as `{key}: {example}`"
