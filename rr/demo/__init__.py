@@ -1,0 +1,1 @@
+"""`rrctl demo`: the appliance shown on one machine, on loopback, with real peers."""

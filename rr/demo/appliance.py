@@ -1,0 +1,92 @@
+"""The appliance of the demo: its files, its process, and what it answers."""
+
+import asyncio
+import json
+import shlex
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from rr.demo.errors import DemoError
+from rr.demo.files import allocations_yaml, replace_file, rr_yaml
+from rr.demo.plan import HTTP_PORT, Plan
+from rr.demo.processes import Processes
+from rr.demo.programs import sibling
+
+READY_SECONDS = 30.0
+ANSWER_SECONDS = 5.0
+POLL_SECONDS = 0.05
+
+
+class Appliance:
+    """`rrd` with one instance and two racks, asked over HTTP and with the real `rrctl`."""
+
+    def __init__(self, plan: Plan, processes: Processes, gobgpd: str) -> None:
+        self._processes = processes
+        self._gobgpd = gobgpd
+        self._folder = processes.folder
+        self.url = f"http://{plan.appliance}:{HTTP_PORT}"
+        self.socket = self._folder / "run" / "rrd.sock"
+        self.allocations = self._folder / "allocations.yaml"
+        self.config = self._folder / "rr.yaml"
+        for folder in ("state", "run"):
+            (self._folder / folder).mkdir(mode=0o700)
+        self.config.write_text(rr_yaml(plan, self._folder))
+        self.allocate(plan)
+
+    def allocate(self, plan: Plan) -> float:
+        """Write the allocations of `plan`, as an IPAM would; return the monotonic time just before."""
+        text = allocations_yaml(plan)
+        before = time.monotonic()
+        replace_file(self.allocations, text)
+        return before
+
+    async def start(self) -> None:
+        """Start `rrd` and return when it says that its policy is in force and its engine serves."""
+        argv = [sibling("rrd"), "--config", str(self.config), "--engine", "managed", "--stop-engines"]
+        await self._processes.start("rrd", argv, {"GOBGPD": self._gobgpd})
+        deadline = time.monotonic() + READY_SECONDS
+        while not await asyncio.to_thread(self._is_ready):
+            if time.monotonic() > deadline:
+                raise DemoError(f"the appliance was not ready within {READY_SECONDS:.0f} s")
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def rrctl(self, *arguments: str) -> tuple[str, str]:
+        """Run `rrctl` with these arguments: the command line as typed, and what it printed."""
+        typed = ["rrctl", "--socket", str(self.socket), *arguments]
+        process = await asyncio.create_subprocess_exec(
+            sibling("rrctl"),
+            *typed[1:],
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        output, error = await process.communicate()
+        if not output:
+            raise DemoError(f"`{shlex.join(typed)}` printed nothing: {error.decode().strip()}")
+        return shlex.join(typed), output.decode()
+
+    async def violations(self) -> list[dict[str, Any]]:
+        """The violations that the appliance lists."""
+        answer = await asyncio.to_thread(self._get, "/api/v1/violations")
+        return list(json.loads(answer))
+
+    def _is_ready(self) -> bool:
+        try:
+            self._get("/readyz")
+        except (OSError, urllib.error.URLError):
+            return False
+        return True
+
+    def _get(self, path: str) -> bytes:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+            self.url + path, timeout=ANSWER_SECONDS
+        ) as answer:
+            return bytes(answer.read())
+
+
+def shown(path: Path) -> str:
+    """A path as one would type it in a shell."""
+    return shlex.quote(str(path))

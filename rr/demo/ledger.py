@@ -1,0 +1,110 @@
+"""What every ToR and node has been sent since the beginning, and what it should never have been sent.
+
+The ledger is fed by the speakers' own streams, all the time: a route that appears for a moment is caught.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from rr.demo.errors import DemoError
+from rr.demo.plan import Plan, Route
+from rr.demo.speaker import Heard
+from rr.net import Network
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """A route that a listener was sent although the allocations of that moment do not allow it there."""
+
+    listener: str
+    route: Route
+
+    def __str__(self) -> str:
+        return f"{self.route} at {self.listener}"
+
+
+class Ledger:
+    """The tables of all listeners, as heard; `plan` says what is allowed now."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.leaks: set[Leak] = set()
+        self.on_change: Callable[[str, Route, bool], None] = lambda listener, route, added: None
+        self._held: dict[str, dict[tuple[Network, int], Route]] = {}
+        self._last: dict[tuple[str, Route], float] = {}
+        self._news = asyncio.Event()
+
+    def hear(self, listener: str, news: Iterable[Heard]) -> None:
+        """Note what `listener` was just sent."""
+        table = self._held.setdefault(listener, {})
+        for heard in news:
+            key = heard.prefix, heard.path_id
+            before = table.pop(key, None)
+            if heard.next_hop is not None:
+                route = table[key] = Route(heard.prefix, heard.next_hop)
+                if route not in self.plan.held_by(listener):
+                    self.leaks.add(Leak(listener, route))
+                if route != before:
+                    self._note(listener, route, heard.at, added=True)
+            if before is not None and before not in table.values():
+                self._note(listener, before, heard.at, added=False)
+        self._news.set()
+
+    def routes(self, listener: str) -> frozenset[Route]:
+        """What `listener` holds now."""
+        return frozenset(self._held.get(listener, {}).values())
+
+    def changed_at(self, listener: str, route: Route) -> float:
+        """When `route` last appeared at or went from `listener` (seconds of the monotonic clock)."""
+        return self._last[listener, route]
+
+    def held_of(self, plan: Plan) -> int:
+        """How many of the routes of `plan` the ToRs hold now."""
+        return sum(len(self.routes(tor.name) & plan.held_by(tor.name)) for tor in plan.tors)
+
+    def paths_of(self, prefix: Network) -> int:
+        """The number of paths of `prefix` at the ToR that has the fewest."""
+        return min(sum(route.prefix == prefix for route in self.routes(tor.name)) for tor in self.plan.tors)
+
+    def lacking(self, listeners: Iterable[str]) -> str | None:
+        """How the listeners' tables first differ from the plan, as a sentence; None if they do not."""
+        for listener in listeners:
+            planned, held = self.plan.held_by(listener), self.routes(listener)
+            if missing := sorted(planned - held, key=str):
+                return f"{listener} lacks {missing[0]}" + _more(len(missing) - 1)
+            if surplus := sorted(held - planned, key=str):
+                return f"{listener} still holds {surplus[0]}" + _more(len(surplus) - 1)
+        return None
+
+    def refuse_leaks(self) -> None:
+        """DemoError if anything was ever sent to where it does not belong."""
+        if self.leaks:
+            leaks = sorted(map(str, self.leaks))
+            shown = "; ".join(leaks[:3]) + _more(len(leaks) - 3)
+            raise DemoError(f"leaked against the allocations: {shown}")
+
+    async def until(self, lack: Callable[[], str | None], seconds: float) -> None:
+        """Wait until `lack` returns None; DemoError after `seconds`, or at the first leak."""
+        deadline = time.monotonic() + seconds
+        while sentence := lack():
+            self.refuse_leaks()
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), deadline - time.monotonic())
+            except TimeoutError:
+                raise DemoError(f"after {seconds:.0f} s {sentence}") from None
+
+    async def until_as_planned(self, listeners: Iterable[str], seconds: float) -> None:
+        """Wait until the listeners hold exactly what they should."""
+        names = tuple(listeners)
+        await self.until(lambda: self.lacking(names), seconds)
+
+    def _note(self, listener: str, route: Route, at: float, *, added: bool) -> None:
+        self._last[listener, route] = at
+        self.on_change(listener, route, added)
+
+
+def _more(count: int) -> str:
+    return f" (and {count} more)" if count > 0 else ""
