@@ -20,7 +20,7 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(STAMPS)/venv  ## the virtual environment .venv, with everything pinned
-$(STAMPS)/venv: requirements-dev.lock pyproject.toml packaging/venv.sh packaging/hatch_build.py
+$(STAMPS)/venv: requirements-dev.lock pyproject.toml packaging/venv.sh packaging/hatch_build.py packaging/compile_proto.py
 	@PYTHON='$(PYTHON)' packaging/venv.sh $(VENV) requirements-dev.lock
 	@mkdir -p $(STAMPS) && touch $@ $(STAMPS)/proto
 
@@ -61,7 +61,7 @@ bench: venv proto engine  ## time, CPU and memory beside bare gobgpd and BIRD (r
 	@GOBGPD='$(ENGINE)' $(PY) -m tests.bench $(ARGS)
 
 lock: venv  ## pin the dependencies anew (UPGRADE=1: to their newest versions)
-	@packaging/lock.sh $(PY)
+	@packaging/lock.sh $(VENV)/bin/uv
 
 docs: venv proto  ## write the generated reference pages in docs/
 	@$(PY) -m rr.config.reference docs

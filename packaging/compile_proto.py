@@ -11,6 +11,7 @@ Type stubs come from mypy-protobuf and are written only where it is installed
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -36,17 +37,17 @@ def protoc_arguments(out: Path) -> list[str]:
         f"--python_out={out}",
         f"--grpc_python_out={out}",
     ]
-    plugins = {name: find_plugin(f"protoc-gen-{name}") for name in STUB_PLUGINS}
-    for name, path in plugins.items():
-        if path is not None:
-            arguments += [f"--plugin=protoc-gen-{name}={path}", f"--{name}_out=quiet:{out}"]
+    for name in STUB_PLUGINS:
+        if plugin := find_plugin(f"protoc-gen-{name}"):
+            arguments += [f"--plugin=protoc-gen-{name}={plugin}", f"--{name}_out=quiet:{out}"]
     return arguments + [f"{PACKAGE}/{proto.name}" for proto in sorted(SOURCE.glob("*.proto"))]
 
 
 def find_plugin(name: str) -> str | None:
-    """Where the protoc plugin is: beside this interpreter, or on PATH."""
-    beside = os.path.dirname(sys.executable)
-    return shutil.which(name, path=beside) or shutil.which(name)
+    """The protoc plugin beside this interpreter, if the interpreter can run it (an isolated build cannot)."""
+    if importlib.util.find_spec("mypy_protobuf") is None:
+        return None
+    return shutil.which(name, path=os.path.dirname(sys.executable))
 
 
 def compile_proto(target: Path = TARGET) -> None:

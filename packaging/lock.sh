@@ -1,17 +1,16 @@
 #!/bin/sh
 # Pin every dependency with the hashes of all its files, so that one lock serves
-# every Python from 3.11 on and every architecture: packaging/lock.sh PYTHON
+# every Python from 3.11 on and every architecture: packaging/lock.sh UV
 #
 # With UPGRADE=1 everything moves to its newest version, else only what has to.
 set -eu
 
-python=$1
-tools=build/lock-venv
-[ -x "$tools/bin/uv" ] || { "$python" -m venv "$tools" && "$tools/bin/pip" install -qq uv; }
+uv=$1
+export UV_CUSTOM_COMPILE_COMMAND='make lock' UV_SYSTEM_CERTS=true
 
 compile() {
-    UV_CUSTOM_COMPILE_COMMAND='make lock' "$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 \
-        --generate-hashes --no-emit-index-url --no-emit-find-links ${UPGRADE:+--upgrade} pyproject.toml "$@"
+    "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+        --no-emit-index-url --no-emit-find-links ${UPGRADE:+--upgrade} pyproject.toml "$@"
 }
 
 compile --output-file requirements.lock
