@@ -6,8 +6,8 @@ STAMPS := .venv/.stamps
 # What makes the virtual environment, and fetches the engine before there is one.
 PYTHON ?= python3
 ANY_PYTHON = $(if $(wildcard $(PY)),$(PY),$(PYTHON))
-# The engine in use, for whatever the targets start.
-ENGINE := $(CURDIR)/.engine/bin/gobgpd
+# The engine in use goes before any other on PATH, for whatever the targets start.
+ENGINE := GOBGPD='$(CURDIR)/.engine/bin/gobgpd' PATH='$(CURDIR)/.engine/bin:$(PATH)'
 # What the scenarios need from Debian: the far sides of the sessions, and tools.
 TEST_PACKAGES := frr bird2 exabgp iproute2 nftables procps
 PROTO  := $(wildcard rr/engine/proto/api/*.proto)
@@ -36,21 +36,23 @@ engine-api:
 	@$(ANY_PYTHON) packaging/engine --dev >/dev/null
 
 demo: venv proto engine  ## one appliance, two racks, told as a story (ARGS="--once --json")
-	@GOBGPD='$(ENGINE)' $(VENV)/bin/rrctl demo $(ARGS)
+	@$(ENGINE) $(VENV)/bin/rrctl demo $(ARGS)
 
 test: venv proto engine-api  ## all tests; without root those in namespaces are left out
 	@packaging/test-packages.sh $(TEST_PACKAGES)
 	@if [ "$$(id -u)" -eq 0 ]; then \
-		GOBGPD='$(ENGINE)' $(PY) -m pytest $(ARGS); \
+		$(ENGINE) $(PY) -m pytest $(ARGS); \
 	else \
 		echo 'test: not root, so the scenarios in network namespaces are left out; to run them: sudo make test' >&2; \
-		GOBGPD='$(ENGINE)' $(PY) -m pytest -m 'not root' $(ARGS); \
+		$(ENGINE) $(PY) -m pytest -m 'not root' $(ARGS); \
 	fi
 
 lint: venv proto  ## ruff and mypy --strict
-	@$(VENV)/bin/ruff check
-	@$(VENV)/bin/ruff format --check
-	@$(VENV)/bin/mypy
+	@status=0; \
+	for check in 'ruff check' 'ruff format --check' mypy; do \
+		$(VENV)/bin/$$check || status=1; \
+	done; \
+	exit $$status
 
 format: venv  ## put the code into ruff's format
 	@$(VENV)/bin/ruff check --select I --fix
@@ -58,7 +60,7 @@ format: venv  ## put the code into ruff's format
 
 bench: venv proto engine  ## time, CPU and memory beside bare gobgpd and BIRD (root; ARGS="--nodes 100")
 	@packaging/test-packages.sh $(TEST_PACKAGES)
-	@GOBGPD='$(ENGINE)' $(PY) -m tests.bench $(ARGS)
+	@$(ENGINE) $(PY) -m tests.bench $(ARGS)
 
 lock: venv  ## pin the dependencies anew (UPGRADE=1: to their newest versions)
 	@packaging/lock.sh $(VENV)/bin/uv
