@@ -1,0 +1,56 @@
+"""Fixtures for every test: networks of namespaces, and what a failed test shows of them."""
+
+import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.network import Network, sweep
+
+NETWORKS = pytest.StashKey[list[Network]]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs root, with the reason, when we are not root."""
+    if os.geteuid() == 0:
+        return
+    for item in items:
+        if item.get_closest_marker("root"):
+            item.add_marker(pytest.mark.skip(reason="needs root: makes network namespaces"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the peers' logs in the report of a failed test."""
+    report = yield
+    if report.failed and report.when != "teardown":
+        for network in item.stash.get(NETWORKS, []):
+            report.sections.append((f"network {network.prefix}", network.logs()))
+            kept = item.stash.get(KEPT, None)
+            if kept is not None:
+                network.keep_logs(kept)
+                report.sections.append(("logs kept in", str(kept)))
+    return report
+
+
+KEPT = pytest.StashKey[Path]()
+
+
+@pytest.fixture
+def net(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Network]:
+    """An empty network; everything on it is gone after the test."""
+    with Network() as network:
+        request.node.stash[NETWORKS] = [network]
+        request.node.stash[KEPT] = tmp_path / "network"
+        yield network
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Remove what an interrupted test of this run may have left."""
+    if os.geteuid() == 0:
+        left = sweep()
+        if left and session.config.pluginmanager.hasplugin("terminalreporter"):
+            print(f"\nswept: {', '.join(left)}")
