@@ -23,8 +23,8 @@ RESTART_TIME = 120
 """Graceful restart time (seconds) that every speaker offers."""
 SAMPLES = 4
 """Nodes that are read in full, to see that they were given what the reflection setting says."""
-QUIET = 1.0
-"""Seconds of (nearly) no CPU after which a system counts as settled."""
+GLANCE, QUIET, BUSY = 0.1, 1.0, 0.15
+"""Settled: for QUIET seconds, no GLANCE (seconds) has seen the system use more of a CPU than BUSY."""
 BETWEEN_TRIALS = 0.1
 TRIAL_TIMEOUT = 30.0
 CHECKS = 10
@@ -151,12 +151,15 @@ class Run:
         """Serve until every session is up and the system is quiet; when the quiet began (time.monotonic)."""
         deadline = time.monotonic() + self._timeout
         everybody = len(self._nodes) + len(self._tors)
+        quiet_since, before = time.monotonic(), self.cpu()
         while time.monotonic() < deadline:
-            before, began = self.cpu(), time.monotonic()
-            self._fleet.pause(QUIET)
-            used = self.cpu() - before
-            if used.engine + used.controller < 0.05 * QUIET and self._fleet.established == everybody:
-                return began
+            self._fleet.pause(GLANCE)
+            now = self.cpu()
+            used, before = now - before, now
+            if used.engine + used.controller > BUSY * GLANCE or self._fleet.established < everybody:
+                quiet_since = time.monotonic()
+            elif time.monotonic() - quiet_since >= QUIET:
+                return quiet_since
         raise BenchError(f"not quiet after {self._timeout:.0f} s; {self._fleet.established} sessions are up")
 
     def _look_at_samples(self, result: Measurement) -> None:
