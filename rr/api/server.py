@@ -12,7 +12,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from rr.api import guard, sockets
 from rr.api.appliance import Appliance
 from rr.api.handlers import MAX_BODY, WRITING, Handlers
-from rr.api.stream import Stream
+from rr.api.stream import KEEP_ALIVE, Stream
 
 log = structlog.get_logger(__name__)
 
@@ -23,8 +23,10 @@ RETRY_FIRST, RETRY_LONGEST = 1.0, 30.0
 class Api:
     """Everything on the unix socket; on TCP reading only. A TCP port that cannot be had is tried again."""
 
-    def __init__(self, appliance: Appliance) -> None:
+    def __init__(self, appliance: Appliance, keep_alive: float = KEEP_ALIVE) -> None:
+        """`keep_alive`: seconds between comments on a quiet stream of events."""
         self._appliance = appliance
+        self._keep_alive = keep_alive
         self._handlers = Handlers(appliance)
         self._runners: list[web.AppRunner] = []
         self._dialing: asyncio.Task[None] | None = None
@@ -66,7 +68,7 @@ class Api:
 
     async def _runner(self, checks: list[Middleware], more: list[web.RouteDef]) -> web.AppRunner:
         app = web.Application(middlewares=checks, client_max_size=MAX_BODY)
-        stream = Stream(self._appliance)
+        stream = Stream(self._appliance, self._keep_alive)
         app.router.add_routes([*self._handlers.reading(), web.get("/api/v1/stream", stream.serve), *more])
         app.on_response_prepare.append(guard.add_headers)
 

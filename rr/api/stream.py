@@ -59,8 +59,10 @@ class Stream:
                 0
             )  # An async generator subscribes at its first step; nothing may fall in between.
             sent = await self._catch_up(response, since)
-            while not closing.done():
+            while True:
                 await asyncio.wait({coming, closing}, timeout=self._keep_alive, return_when="FIRST_COMPLETED")
+                if closing.done():
+                    return
                 if not coming.done():
                     await _write(response, b": keep-alive\n\n")
                     continue

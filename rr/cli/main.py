@@ -23,7 +23,7 @@ from rr.cli.output import Output, one_line
 from rr.errors import ControllerUnavailable, RRError
 
 FAILED, USAGE, UNREACHABLE, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 130, 141
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 class Lazy(NamedTuple):

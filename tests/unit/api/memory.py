@@ -1,0 +1,216 @@
+"""An appliance that lives in memory: what the API is asked against in these tests, in place of the daemon."""
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from rr.api.appliance import NotFound, Refused, Row
+from rr.api.counters import Counters
+from rr.api.health import check
+from rr.errors import ConfigError, Problem
+
+NOON = "2026-11-23T12:00:00Z"
+BEFORE = "2026-11-23T11:30:00.250Z"
+
+STATUS: Row = {
+    "name": "rr-a",
+    "version": "0.1.0",
+    "started": BEFORE,
+    "ready": True,
+    "config": {"file": "/etc/rr/rr.yaml", "loaded": BEFORE, "digest": "5e884898"},
+    "ipam": {
+        "source": "file:/etc/rr/allocations.yaml", "age_seconds": 3.2, "error": None, "held": None,
+        "nodes": 2, "prefixes": 3,
+    },
+    "instances": [
+        {
+            "instance": "main",
+            "asn": 64512,
+            "router_id": "10.0.0.11",
+            "engine": {"state": "running", "version": "4.8.0", "pid": 4711, "restarts": 1, "since": BEFORE},
+            "policy": {"in_force": True, "digest": "0badcafe", "statements": 12, "verified": NOON},
+            "sessions": {"nodes": {"up": 1, "known": 2, "expected": 2}, "tors": {"up": 1, "expected": 1}},
+            "routes": {"accepted": 3, "rejected": 1},
+        }
+    ],
+    "problems": [],
+}  # fmt: skip
+
+
+def peer(number: int, role: str = "node", state: str = "established") -> Row:
+    """One session."""
+    is_node = role == "node"
+    return {
+        "instance": "main", "address": f"10.2.{number // 250}.{number % 250 + 1}",
+        "node": f"node-{number}" if is_node else None, "rack": "rack-1", "role": role, "state": state,
+        "since": BEFORE, "received": 2 if is_node else 0, "accepted": 2 if is_node else 0, "rejected": 0,
+        "advertised": 4,
+    }  # fmt: skip
+
+
+def route(number: int, prefix: str | None = None, kind: str = "pod") -> Row:
+    """One accepted route."""
+    return {
+        "instance": "main", "prefix": prefix or f"10.{100 + number // 250}.{number % 250}.0/24",
+        "node": f"node-{number}", "rack": "rack-1", "next_hop": f"10.2.{number // 250}.{number % 250 + 1}",
+        "kind": kind, "best": True, "since": BEFORE, "peer": f"10.2.{number // 250}.{number % 250 + 1}",
+        "stale": False,
+    }  # fmt: skip
+
+
+def event(number: int, kind: str = "session") -> Row:
+    """One event."""
+    return {"id": number, "time": NOON, "kind": kind, "subject": f"node-{number}", "text": "It came up."}
+
+
+VIOLATION: Row = {
+    "instance": "main", "prefix": "10.101.1.0/24", "peer": "10.2.0.3", "node": "node-2",
+    "reason": "foreign-prefix", "text": "10.101.1.0/24 is node-1's.", "count": 4, "first_seen": BEFORE,
+    "last_seen": NOON, "active": True,
+}  # fmt: skip
+
+PROBLEM = Problem(
+    "/etc/rr/rr.yaml", 7, 5, "instances.main.asn", "is 0", "write a number from 1 to 4294967294"
+)
+
+
+class MemoryAppliance:
+    """Satisfies `rr.api.appliance.Appliance`; its rows are attributes that a test sets."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.counters = Counters(self.registry)
+        self.counters.know_instance("main")
+        self.status_row = copy.deepcopy(STATUS)
+        self.peer_rows = [peer(1), peer(2, state="idle"), peer(249, role="tor")]
+        self.route_rows = [
+            route(1, "10.244.0.0/16"),
+            route(1, "10.244.1.0/24"),
+            route(1, "10.100.0.5/32", "vip"),
+        ]
+        self.violation_rows = [dict(VIOLATION)]
+        self.event_rows = [event(number) for number in range(1, 21)]
+        self.config_fault: ConfigError | None = None
+        self.held = False
+        self.subscribers: list[asyncio.Queue[Row | None]] = []
+        self.asked: list[str] = []
+
+    def status(self) -> Row:
+        return self.status_row
+
+    def check(self) -> Row:
+        return check(self.status_row)
+
+    def peers(self) -> Sequence[Row]:
+        return self.peer_rows
+
+    def routes(self, prefix: str | None) -> Sequence[Row]:
+        return [row for row in self.route_rows if prefix in (None, row["prefix"])]
+
+    def violations(self) -> Sequence[Row]:
+        return self.violation_rows
+
+    def explain(self, prefix: str, from_: str, instance: str | None) -> Row:
+        if from_ not in ("node-1", "node-2", "10.2.0.2"):
+            raise NotFound(
+                f"{from_!r} is neither an address nor a node that the IPAM knows; see rrctl ipam show"
+            )
+        accepted = from_ != "node-2"
+        return {
+            "instance": instance or "main", "prefix": prefix, "from": "10.2.0.2", "node": "node-1",
+            "rack": "rack-1",
+            "accepted": accepted, "reason": None if accepted else "foreign-prefix",
+            "text": f"{prefix} is node-1's own." if accepted else f"{prefix} is not node-2's.",
+            "announced": True,
+            "checks": [
+                {"check": "known node", "ok": True, "text": "10.2.0.2 is node-1's address"},
+                {"check": "prefix", "ok": accepted, "text": "the prefix is allocated to node-1"},
+                {"check": "next hop", "ok": True if accepted else None, "text": "not reached"},
+            ],
+            "sent_to": [{"role": "tor", "rack": "rack-1", "text": "the ToR of rack-1"}] if accepted else [],
+        }  # fmt: skip
+
+    def events(self, since: int) -> Sequence[Row]:
+        return [row for row in self.event_rows if row["id"] > since]
+
+    async def subscribe(self) -> AsyncIterator[Row]:
+        queue: asyncio.Queue[Row | None] = asyncio.Queue()
+        self.subscribers.append(queue)
+        try:
+            while (row := await queue.get()) is not None:
+                yield row
+        finally:
+            self.subscribers.remove(queue)
+
+    def happen(self, row: Row | None) -> None:
+        """Let an event happen; None ends all subscriptions."""
+        if row is not None:
+            self.event_rows.append(row)
+        for queue in list(self.subscribers):
+            queue.put_nowait(row)
+
+    def allocations(self) -> Row:
+        source = "file:/etc/rr/allocations.yaml"
+        return {
+            "nodes": [
+                {
+                    "node": "node-1",
+                    "addresses": ["10.2.0.2"],
+                    "prefixes": ["10.244.1.0/24"],
+                    "source": source,
+                },
+                {
+                    "node": "node-2",
+                    "addresses": ["10.2.0.3"],
+                    "prefixes": ["10.244.2.0/24"],
+                    "source": source,
+                },
+            ],
+            "vips": [{"prefixes": ["10.100.0.0/24"], "nodes": None, "source": source}],
+        }
+
+    def topology(self) -> Row:
+        rack = {
+            "rack": "rack-1", "ranges": ["10.2.0.0/24"], "tors": [{"address": "10.2.0.250", "state": "established"}],
+            "nodes": [{"node": "node-1", "addresses": ["10.2.0.2"], "state": "established"}],
+        }  # fmt: skip
+        return {"name": "rr-a", "instances": [{"instance": "main", "asn": 64512, "racks": [rack]}]}
+
+    def config(self) -> Row:
+        held: dict[str, Any] = {"name": "rr-a", "state_dir": "/var/lib/rr"}
+        return {"file": "/etc/rr/rr.yaml", "loaded": BEFORE, "digest": "5e884898", "config": held}
+
+    def counts(self) -> Row:
+        return {
+            "peers": [
+                {"instance": "main", "rack": "rack-1", "role": "node", "state": "established", "count": 1},
+                {"instance": "main", "rack": None, "role": "node", "state": "idle", "count": 1},
+            ],
+            "routes": [
+                {"instance": "main", "kind": "pod", "count": 2},
+                {"instance": "main", "kind": "vip", "count": 1},
+            ],
+            "rejected": [{"instance": "main", "reason": "foreign-prefix", "count": 1}],
+            "violations": [{"instance": "main", "reason": "foreign-prefix", "count": 4}],
+            "allocations": [{"kind": "node", "count": 2}, {"kind": "node-prefix", "count": 2}],
+        }
+
+    async def reload(self) -> Row:
+        self.asked.append("reload")
+        if self.config_fault:
+            raise self.config_fault
+        return {"changed": ["Instance main: hold_time is 12, was 9."], "resets": []}
+
+    def diff_config(self, text: str) -> Row:
+        self.asked.append(text)
+        if self.config_fault:
+            raise self.config_fault
+        return {"changes": ["Instance main: asn is 64513, was 64512."], "resets": ["10.2.0.2 (node-1)"]}
+
+    async def accept(self) -> Row:
+        if not self.held:
+            raise Refused("No allocations are held back; there is nothing to accept")
+        return {"changed": ["node-2 loses 10.244.2.0/24."]}
