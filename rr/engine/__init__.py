@@ -1,0 +1,1 @@
+"""The engine: stock GoBGP 4.8, driven over gRPC on a unix socket."""

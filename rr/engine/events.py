@@ -1,0 +1,161 @@
+"""The engine's event stream as plain facts.
+
+One stream carries everything (docs/engine.md): session changes, and each path as it left the import policy. A rejected
+path comes as a withdrawal that still has its attributes; a real withdrawal has none.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
+
+from rr.engine.pb import gobgp_pb2 as pb
+from rr.net import Address, Network
+from rr.policy.verdict import Announcement
+
+STATES = {
+    pb.PeerState.SESSION_STATE_IDLE: "idle",
+    pb.PeerState.SESSION_STATE_CONNECT: "connect",
+    pb.PeerState.SESSION_STATE_ACTIVE: "active",
+    pb.PeerState.SESSION_STATE_OPENSENT: "opensent",
+    pb.PeerState.SESSION_STATE_OPENCONFIRM: "openconfirm",
+    pb.PeerState.SESSION_STATE_ESTABLISHED: "established",
+}
+BATCH = 500
+"""Paths in one message at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerChanged:
+    """A session came into a state, or was in it when watching began."""
+
+    peer: Address
+    state: str
+    router_id: str
+    asn: int
+    initial: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSeen:
+    """A peer's path, after the import policy had its say."""
+
+    announcement: Announcement
+    accepted: bool
+    received: int
+    """Unix time at which the engine got it; a path that is judged again keeps it."""
+    stale: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RouteGone:
+    """A peer withdrew a prefix."""
+
+    peer: Address
+    prefix: Network
+
+
+@dataclass(frozen=True, slots=True)
+class InitialPeersEnd:
+    """Every session that existed when watching began has been told."""
+
+
+Event = PeerChanged | RouteSeen | RouteGone | InitialPeersEnd
+
+
+def everything() -> pb.WatchEventRequest:
+    """Ask for all events, beginning with what is there now."""
+    filters = [
+        pb.WatchEventRequest.Table.Filter(type=pb.WatchEventRequest.Table.Filter.TYPE_POST_POLICY, init=True)
+    ]
+    return pb.WatchEventRequest(
+        peer=pb.WatchEventRequest.Peer(), table=pb.WatchEventRequest.Table(filters=filters), batch_size=BATCH
+    )
+
+
+def announced() -> pb.WatchEventRequest:
+    """Ask for what peers announced before the policy, to learn of the rejected paths that were there before us."""
+    filters = [
+        pb.WatchEventRequest.Table.Filter(type=pb.WatchEventRequest.Table.Filter.TYPE_ADJIN, init=True)
+    ]
+    return pb.WatchEventRequest(table=pb.WatchEventRequest.Table(filters=filters), batch_size=BATCH)
+
+
+def read(message: pb.WatchEventResponse) -> Iterator[Event]:
+    """The facts in one message."""
+    if message.HasField("peer"):
+        yield from _peer(message.peer)
+    else:
+        for path in message.table.paths:
+            if path.nlri.HasField("prefix") and path.neighbor_ip:
+                yield _path(path)
+
+
+def _peer(event: pb.WatchEventResponse.PeerEvent) -> Iterator[Event]:
+    kinds = pb.WatchEventResponse.PeerEvent
+    if event.type == kinds.TYPE_END_OF_INIT:
+        yield InitialPeersEnd()
+        return
+    state = event.peer.state
+    try:
+        peer = address(state.neighbor_address)
+    except ValueError:
+        return
+    yield PeerChanged(
+        peer,
+        STATES.get(state.session_state, "idle"),
+        state.router_id if state.router_id != "invalid IP" else "",
+        state.peer_asn,
+        event.type == kinds.TYPE_INIT,
+    )
+
+
+def _path(path: pb.Path) -> Event:
+    peer = address(path.neighbor_ip)
+    prefix = network(path.nlri.prefix.prefix, path.nlri.prefix.prefix_len)
+    if path.is_withdraw and not path.pattrs:
+        return RouteGone(peer, prefix)
+    next_hop: Address | None = None
+    as_path, originator = "", None
+    clusters: tuple[str, ...] = ()
+    for attribute in path.pattrs:
+        kind = attribute.WhichOneof("attr")
+        if kind == "next_hop":
+            next_hop = address(attribute.next_hop.next_hop)
+        elif kind == "mp_reach":
+            next_hop = address(attribute.mp_reach.next_hops[0]) if attribute.mp_reach.next_hops else None
+        elif kind == "as_path":
+            as_path = _as_text(attribute.as_path)
+        elif kind == "originator_id":
+            originator = attribute.originator_id.id
+        elif kind == "cluster_list":
+            clusters = tuple(attribute.cluster_list.ids)
+    announcement = Announcement(peer, prefix, next_hop, as_path, originator, clusters)
+    return RouteSeen(announcement, not path.is_withdraw, path.age.seconds, path.stale)
+
+
+address = lru_cache(maxsize=65536)(ip_address)
+
+
+@lru_cache(maxsize=65536)
+def network(start: str, length: int) -> Network:
+    """A prefix as the engine tells it; bits after its length do not count."""
+    return ip_network((start, length), strict=False)
+
+
+_BRACKETS = {
+    pb.AsSegment.TYPE_AS_SET: ("{", ",", "}"),
+    pb.AsSegment.TYPE_AS_SEQUENCE: ("", " ", ""),
+    pb.AsSegment.TYPE_AS_CONFED_SEQUENCE: ("(", " ", ")"),
+    pb.AsSegment.TYPE_AS_CONFED_SET: ("[", ",", "]"),
+}
+
+
+def _as_text(path: pb.AsPathAttribute) -> str:
+    if not path.segments:
+        return ""
+    words = []
+    for segment in path.segments:
+        left, between, right = _BRACKETS.get(segment.type, ("", " ", ""))
+        words.append(left + between.join(map(str, segment.numbers)) + right)
+    return " ".join(words)

@@ -1,0 +1,165 @@
+"""gobgpd as a process: find it, check its version, start it, find it again, end it.
+
+An engine outlives the controller that started it: it runs in a session of its own, and whoever comes next finds it by
+its socket, never by a file that could be out of date.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from rr.errors import EngineError, EngineMissing, EngineTooOld
+
+NEEDED, BELOW = (4, 8), (5, 0)
+STOP_PATIENCE = 10.0
+"""Seconds between asking an engine to end and making it."""
+_log = structlog.get_logger(__name__)
+_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A gobgpd that this controller can drive."""
+
+    path: Path
+    version: str
+
+
+def find_program() -> Program:
+    """Find gobgpd: $GOBGPD, then the copy that `make engine` fetched, then PATH.
+
+    Raises EngineMissing, or EngineTooOld when the only ones found are of a version that is not driven.
+    """
+    refused: list[str] = []
+    for candidate in _candidates():
+        version = _version(candidate)
+        numbers = tuple(map(int, version.split(".")[:2])) if version else ()
+        if version and NEEDED <= numbers < BELOW:
+            return Program(candidate, version)
+        refused.append(f"{candidate} is {version or 'of no known version'}")
+    needed = "gobgpd 4.8 or newer, below 5, is needed"
+    way_out = "run `make engine`, install the package gobgpd from Debian sid, or set GOBGPD to its path"
+    if refused:
+        raise EngineTooOld(f"{'; '.join(refused)}; {needed}", way_out)
+    raise EngineMissing(f"no gobgpd was found; {needed}", way_out)
+
+
+def _candidates() -> list[Path]:
+    if named := os.environ.get("GOBGPD"):
+        return [Path(named)]
+    places = [
+        Path(sys.prefix).parent / ".engine" / "bin" / "gobgpd",
+        Path(shutil.which("gobgpd") or "/usr/bin/gobgpd"),
+    ]
+    return [place for place in dict.fromkeys(places) if os.access(place, os.X_OK)]
+
+
+def _version(program: Path) -> str | None:
+    try:
+        answer = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = _VERSION.search(answer.stdout)
+    return found.group(0) if found else None
+
+
+class EngineProcess:
+    """The gobgpd of one instance, behind `directory`/gobgpd.sock."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.socket = directory / "gobgpd.sock"
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def pid(self) -> int | None:
+        """The process that listens on the socket, asked of the kernel; None where nobody does."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(1.0)
+            try:
+                probe.connect(os.fspath(self.socket))
+            except OSError:
+                return None
+            credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return int(struct.unpack("3i", credentials)[0])
+
+    def start(self, program: Program) -> int:
+        """Start gobgpd without any configuration, reachable only by this user; return its process id."""
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory.chmod(0o700)
+        # A socket that SIGKILL left behind would make gobgpd run without its API.
+        self.socket.unlink(missing_ok=True)
+        with (self.directory / "gobgpd.log").open("ab") as log:
+            self._child = subprocess.Popen(
+                [
+                    program.path,
+                    f"--api-hosts=unix://{self.socket}",
+                    "--pprof-disable",
+                    # Each scrape of the engine's own metrics would recompute every peer's table under its lock.
+                    "--metrics-path=",
+                    "--log-level=warn",
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                start_new_session=True,
+                umask=0o077,
+            )
+        return self._child.pid
+
+    def failed(self) -> int | None:
+        """The exit status of the engine that we started, once it has ended."""
+        return self._child.poll() if self._child else None
+
+    async def stop(self) -> None:
+        """End the engine in order: sessions get a NOTIFICATION, and peers withdraw its routes."""
+        await self._end(signal.SIGTERM, STOP_PATIENCE)
+
+    async def kill(self) -> None:
+        """End the engine at once, the only way that graceful restart survives (docs/engine.md)."""
+        await self._end(signal.SIGKILL, 0.0)
+
+    async def _end(self, first: signal.Signals, patience: float) -> None:
+        pid = self.pid() or (self._child.pid if self._child and self._child.poll() is None else None)
+        if pid is None:
+            return
+        _signal(pid, first)
+        if not await self._gone(pid, patience):
+            _signal(pid, signal.SIGKILL)
+            if not await self._gone(pid, STOP_PATIENCE):
+                raise EngineError(f"gobgpd (pid {pid}) does not end", "look at what the kernel says of it")
+
+    async def _gone(self, pid: int, patience: float) -> bool:
+        deadline = asyncio.get_running_loop().time() + patience
+        while self._alive(pid):
+            if asyncio.get_running_loop().time() >= deadline:
+                return False
+            await asyncio.sleep(0.02)
+        return True
+
+    def _alive(self, pid: int) -> bool:
+        if self._child and self._child.pid == pid:
+            return self._child.poll() is None
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return False
+        return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)

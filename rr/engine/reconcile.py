@@ -1,0 +1,270 @@
+"""Make an engine hold what it should: compare, apply the difference, read back. It may be run again at any moment.
+
+The order is the safety: policy is in force before anything can dial in or be dialed, and revocations reach the engine
+before grants. Every change is returned as one plain sentence.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import structlog
+
+from rr.engine import policy as encode
+from rr.engine import speaker
+from rr.engine.client import EXPORT, IMPORT, Engine
+from rr.engine.pb import gobgp_pb2 as pb
+from rr.engine.speaker import Plan
+from rr.errors import EngineError, EngineRefused
+from rr.net import Address, Network
+from rr.policy.changes import Change, between
+from rr.policy.model import PolicySet
+
+_log = structlog.get_logger(__name__)
+_AT_ONCE = 16
+"""Soft resets under way at the same time."""
+_EDITS = 64
+"""More sets than this are replaced with the whole policy in one step."""
+_ASSIGNMENTS = ((pb.POLICY_DIRECTION_IMPORT, IMPORT), (pb.POLICY_DIRECTION_EXPORT, EXPORT))
+
+
+class NeedsRestart(EngineError):
+    """The running speaker has another identity than the configuration: only a restart changes that."""
+
+
+Wanted = Callable[[PolicySet | None], PolicySet]
+"""Says what the policy should be, given what is held."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one run changed."""
+
+    said: list[str] = field(default_factory=list)
+    repaired: bool = False
+    """The engine held something else than what was last written to it."""
+
+
+class Reconciler:
+    """Keeps one engine as wanted. Not for concurrent use: one task runs it."""
+
+    def __init__(self, engine: Engine, established: Callable[[], Iterable[Address]]) -> None:
+        self.engine = engine
+        self._established = established
+        self.held: PolicySet | None = None
+        """What the engine's policy is, as far as we know; None until it has been read."""
+
+    async def start(self, plan: Plan) -> bool:
+        """Start the speaker where it is not; say whether it had to be. Raises NeedsRestart."""
+        running = speaker.read_identity(await self.engine.ping(deadline=5.0))
+        if running is None:
+            await self.engine.start(speaker.global_message(plan.identity))
+            return True
+        if running != plan.identity:
+            raise NeedsRestart(f"it runs as {running}, the configuration says {plan.identity}")
+        return False
+
+    async def run(self, wanted: Wanted, plan: Plan, *, audit: bool = False) -> Outcome:
+        """Bring the engine to what is wanted and to `plan`; with `audit`, read first what it really holds.
+
+        Raises EngineUnavailable, EngineRefused and, when the engine was exchanged behind our back, NeedsRestart.
+        """
+        outcome = Outcome()
+        if audit or self.held is None:
+            await self.start(plan)
+            await self._read_policy(outcome)
+        await self._policy(wanted(self.held), outcome)
+        if audit:
+            await self._peers(plan, outcome)
+        return outcome
+
+    # Policy
+
+    async def _read_policy(self, outcome: Outcome) -> None:
+        """Read what is in force. Whatever is not assigned as it should be counts as not held."""
+        believed = self.held
+        assigned = [await self.engine.assignment(direction) for direction, _ in _ASSIGNMENTS]
+        in_force = all(
+            [p.name for p in found.policies] == [name] and found.default_action == pb.ROUTE_ACTION_REJECT
+            for found, (_, name) in zip(assigned, _ASSIGNMENTS, strict=True)
+        )
+        if not in_force:
+            self.held = None
+            outcome.repaired = believed is not None
+            return
+        sets = [found for kind in encode.SET_KINDS for found in await self.engine.defined_sets(kind)]
+        imports, exports = (found.policies[0].statements for found in assigned)
+        self.held = encode.read_sets(sets, imports, exports)
+        if believed is not None and self.held != believed:
+            outcome.repaired = True
+
+    async def _policy(self, wanted: PolicySet, outcome: Outcome) -> None:
+        if self.held is None:
+            await self._replace(wanted)
+            outcome.said.append(f"policy in force: {len(wanted.imports)} import statements")
+            await self._refresh(None, outward=False)
+            await self._refresh(None, outward=True)
+            return
+        change = between(self.held, wanted)
+        if not change:
+            return
+        if change.structural or len(change.edits) > _EDITS:
+            await self._replace(wanted)
+        else:
+            await self._edit(change, wanted)
+        outcome.said.append(_sentence(change))
+        await self._refresh(change.senders, outward=False)
+        await self._refresh(change.receivers, outward=True)
+
+    async def _replace(self, wanted: PolicySet) -> None:
+        self.held = None
+        policies = (
+            encode.policy_message(IMPORT, wanted.imports),
+            encode.policy_message(EXPORT, wanted.exports),
+        )
+        await self.engine.set_policies(encode.sets(wanted), policies)
+        for direction, name in _ASSIGNMENTS:
+            await self.engine.assign(direction, name)
+            found = await self.engine.assignment(direction)
+            if [p.name for p in found.policies] != [name] or found.default_action != pb.ROUTE_ACTION_REJECT:
+                raise EngineRefused(f"policy {name} is not in force after it was assigned")
+        self.held = wanted
+
+    async def _edit(self, change: Change, wanted: PolicySet) -> None:
+        """Edit sets in use. Nobody is granted anything before everybody's revocation is in."""
+        self.held = None
+        for edit in change.edits:
+            if edit.removed:
+                await self.engine.shrink_set(encode.prefix_set(edit.name, edit.removed))
+        for edit in change.edits:
+            if edit.added:
+                await self.engine.extend_set(encode.prefix_set(edit.name, edit.added))
+        for edit in change.edits:
+            found = await self.engine.defined_sets(pb.DEFINED_TYPE_PREFIX, edit.name)
+            if [encode.read_prefix_set(s) for s in found] != [wanted.prefix_sets[edit.name]]:
+                raise EngineRefused(f"prefix set {edit.name} is not as it was written")
+        self.held = wanted
+
+    async def _refresh(self, peers: frozenset[Network] | None, *, outward: bool) -> None:
+        """Have the routes of some peers judged again, or what they are sent; None means all peers."""
+        if peers is None:
+            await self.refresh(self._established(), outward=outward)
+        elif peers:
+            hosts = {n.network_address for n in peers if n.prefixlen == n.max_prefixlen}
+            wide = [n for n in peers if n.prefixlen < n.max_prefixlen]
+            chosen = [a for a in self._established() if a in hosts or any(a in n for n in wide)]
+            await self.refresh(chosen, outward=outward)
+
+    async def refresh(self, addresses: Iterable[Address], *, outward: bool = False) -> None:
+        """Soft-reset these peers. One that has gone meanwhile needs none."""
+        gate = asyncio.Semaphore(_AT_ONCE)
+        reset = self.engine.refresh_out if outward else self.engine.refresh_in
+
+        async def one(address: Address) -> None:
+            async with gate:
+                try:
+                    await reset(address)
+                except EngineRefused as error:
+                    _log.debug(
+                        "peer was gone before its routes could be judged again",
+                        peer=str(address),
+                        why=str(error),
+                    )
+
+        await asyncio.gather(*map(one, addresses))
+
+    async def reset(self, address: Address) -> None:
+        """Close a session that cannot be put right otherwise."""
+        try:
+            await self.engine.reset(address, "a route that is not allowed did not go")
+        except EngineRefused as error:
+            _log.debug("peer was gone before it could be reset", peer=str(address), why=str(error))
+
+    # Groups, peers, ranges
+
+    async def _peers(self, plan: Plan, outcome: Outcome) -> None:
+        groups = dict(map(speaker.read_group, await self.engine.groups()))
+        ranges = speaker.read_ranges(await self.engine.ranges())
+        await self._groups(plan, groups, ranges, outcome)
+        await self._tors(plan, outcome)
+        await self._ranges(plan, ranges, outcome)
+        for name in groups.keys() - plan.groups.keys():
+            await self._forget_group(name, outcome)
+
+    async def _groups(
+        self,
+        plan: Plan,
+        groups: dict[str, speaker.Session],
+        ranges: dict[Network, str],
+        outcome: Outcome,
+    ) -> None:
+        for name, session in plan.groups.items():
+            if name not in groups:
+                await self.engine.add_group(speaker.group_message(name, session))
+            elif groups[name] != session:
+                await self._change_group(name, groups[name], session, ranges)
+                outcome.said.append(f"settings of {name} changed, for sessions that start from now on")
+
+    async def _change_group(
+        self, name: str, before: speaker.Session, after: speaker.Session, ranges: dict[Network, str]
+    ) -> None:
+        """A password belongs to the listening socket, range by range: it is taken off before it changes."""
+        own = [prefix for prefix, group in ranges.items() if group == name]
+        if before.password != after.password:
+            for prefix in own:
+                await self.engine.delete_range(prefix, name)
+                del ranges[prefix]
+        await self.engine.update_group(speaker.group_message(name, after))
+
+    async def _tors(self, plan: Plan, outcome: Outcome) -> None:
+        known = dict(speaker.read_peer(p) for p in await self.engine.peers() if speaker.is_explicit(p))
+        for address in known.keys() - plan.peers.keys():
+            await self.engine.delete_peer(address)
+            outcome.said.append(f"ToR {address} removed")
+        for address, peer in plan.peers.items():
+            before = known.get(address)
+            if before == peer:
+                continue
+            if before and speaker.keeps_session(before, peer):
+                await self.engine.update_peer(speaker.peer_message(address, peer))
+                outcome.said.append(f"settings of ToR {address} changed, its session stays")
+                continue
+            if before:
+                await self.engine.delete_peer(address)
+            await self.engine.add_peer(speaker.peer_message(address, peer))
+            outcome.said.append(f"ToR {address} {'changed, its session was reset' if before else 'added'}")
+
+    async def _ranges(self, plan: Plan, ranges: dict[Network, str], outcome: Outcome) -> None:
+        for prefix, group in ranges.items():
+            if plan.ranges.get(prefix) != group:
+                await self.engine.delete_range(prefix, group)
+                outcome.said.append(f"range {prefix} of {group} closed")
+        for prefix, group in plan.ranges.items():
+            if ranges.get(prefix) != group:
+                await self.engine.add_range(prefix, group)
+                outcome.said.append(f"range {prefix} of {group} open")
+        await self._close_strays(plan, outcome)
+
+    async def _close_strays(self, plan: Plan, outcome: Outcome) -> None:
+        """Closing a range leaves its sessions up; whoever is in no range any more is closed here."""
+        for peer in await self.engine.peers():
+            if speaker.is_explicit(peer):
+                continue
+            address = encode.address(peer.state.neighbor_address)
+            if not any(address.version == r.version and address in r for r in plan.ranges):
+                await self.engine.delete_peer(address)
+                outcome.said.append(f"session with {address} closed: it is in no range any more")
+
+    async def _forget_group(self, name: str, outcome: Outcome) -> None:
+        try:
+            await self.engine.delete_group(name)
+        except EngineRefused as error:
+            _log.warning("a peer group is no longer wanted but still in use", group=name, why=str(error))
+
+
+def _sentence(change: Change) -> str:
+    if change.structural:
+        return "policy replaced"
+    names = sorted({edit.name.rsplit("/", 1)[0] for edit in change.edits})
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return f"prefixes edited: {shown}"

@@ -1,0 +1,354 @@
+"""One instance, kept alive: its engine runs, holds what it should, and is watched. Ends only when it is told to.
+
+The loop is the same for a first start, an adoption after the controller was restarted, and a restart after the engine
+died: reach an engine, watch it, bring it to what is wanted, and stay until the connection breaks.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+import structlog
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from rr.config.model import Instance
+from rr.engine import events
+from rr.engine.client import Engine
+from rr.engine.process import EngineProcess, Program
+from rr.engine.reconcile import NeedsRestart, Outcome, Reconciler
+from rr.engine.speaker import Plan
+from rr.errors import EngineError, EngineRefused, EngineUnavailable
+from rr.ipam.allocations import Allocations, diff
+from rr.net import Address
+from rr.policy.model import PolicySet
+from rr.policy.rules import Rules, Suspension
+from rr.view.live import LiveView
+
+_log = structlog.get_logger(__name__)
+START_PATIENCE = 20.0
+"""Seconds that an engine has to answer after it was started."""
+AUDIT_EVERY = 30.0
+"""Seconds between two looks at all that the engine holds."""
+SETTLE = 1.0
+"""Seconds after a change in which the engine's events about it arrive; then the picture is compared with the rules."""
+PING_EVERY, PING_DEADLINE, PINGS_LOST = 2.0, 3.0, 3
+BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+"""Seconds before the next start of an engine that keeps dying."""
+STABLE = 60.0
+"""Seconds after which an engine is trusted again and the backoff begins anew."""
+
+Say = Callable[[str, str, str], None]
+
+
+class EngineState(StrEnum):
+    """How the engine of an instance is."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    DOWN = "down"
+
+
+@dataclass(slots=True)
+class Health:
+    """What is known of the engine and of what it enforces."""
+
+    state: EngineState = EngineState.STARTING
+    since: float = field(default_factory=time.time)
+    version: str | None = None
+    pid: int | None = None
+    restarts: int = 0
+    in_force: bool = False
+    policy: PolicySet | None = None
+    verified: float | None = None
+    problem: str | None = None
+    repairs: int = 0
+    changes: int = 0
+
+    def become(self, state: EngineState) -> None:
+        """Enter a state, now."""
+        if state is not self.state:
+            self.state, self.since = state, time.time()
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What an instance should be."""
+
+    instance: Instance
+    plan: Plan
+
+
+class InstanceRunner:
+    """Keeps one instance as configured."""
+
+    def __init__(self, name: str, setting: Setting, run_dir: Path, program: Program | None, say: Say) -> None:
+        """`program` is the gobgpd to start; None where somebody else starts it."""
+        self.name = name
+        self.setting = setting
+        self.program = program
+        self.process = EngineProcess(run_dir / name)
+        self.health = Health(version=program.version if program else None)
+        self.view = LiveView(name, Rules(setting.instance), say)
+        self.applied = asyncio.Event()
+        """Set whenever the engine holds what is wanted."""
+        self._say = say
+        self._wake = asyncio.Event()
+        self._audit = True
+        self.allocated = False
+        """Whether allocations were ever known; an adopted engine keeps its policy until they are."""
+        self._suspended: frozenset[Suspension] = frozenset()
+        self._leaking: set[Address] = set()
+
+    # What is wanted
+
+    def configure(self, setting: Setting) -> None:
+        """Take another configuration; what differs is applied at once."""
+        self.setting = setting
+        self.view.rules = Rules(setting.instance)
+        self._audit = True
+        self.poke()
+
+    def allocate(self, allocations: Allocations) -> None:
+        """Take other allocations; what differs is applied at once."""
+        self.allocated = True
+        self.view.revoked(iter(diff(self.view.allocations, allocations).revoked))
+        self.view.allocations = allocations
+        self.poke()
+
+    def poke(self) -> None:
+        """Have the engine compared with what is wanted, now."""
+        self.applied.clear()
+        self._wake.set()
+
+    # Life
+
+    async def run(self) -> None:
+        """Keep the engine running and right, until cancelled. Cancelling leaves the engine alone."""
+        failures = 0
+        while True:
+            began = time.monotonic()
+            try:
+                await self._live()
+            except* (EngineError, OSError) as group:
+                self._lost(_first(group))
+            failures = 0 if time.monotonic() - began > STABLE else failures + 1
+            pause = BACKOFF[min(failures, len(BACKOFF)) - 1] if failures else BACKOFF[0]
+            await asyncio.sleep(pause)
+
+    def _lost(self, error: BaseException) -> None:
+        was_running = self.health.state is EngineState.RUNNING
+        news = str(error) != self.health.problem
+        self.health.become(EngineState.DOWN)
+        self.health.in_force, self.health.pid, self.health.problem = False, None, str(error)
+        self.applied.clear()
+        self.view.restarted()
+        if was_running:
+            self.health.restarts += 1
+            self._say("engine", self.name, f"the engine of {self.name} is gone: {error}")
+        elif news:
+            self._say("engine", self.name, f"{self.name} has no engine yet: {error}")
+
+    async def _live(self) -> None:
+        """One life of an engine, from reaching it to losing it."""
+        adopted = await self._reach()
+        engine = Engine(self.process.socket)
+        try:
+            await self._ready(engine)
+            self.health.pid = self.process.pid()
+            reconciler = Reconciler(engine, self.view.established)
+            try:
+                fresh = await reconciler.start(self.setting.plan)
+            except NeedsRestart as error:
+                await self._replace_engine(error)
+                return
+            verb = "adopted" if adopted else "started"
+            self._say(
+                "engine", self.name, f"engine {verb} (gobgpd {self.health.version}, pid {self.health.pid})"
+            )
+            self._audit = True
+            async with asyncio.TaskGroup() as tasks:
+                known = asyncio.Event()
+                tasks.create_task(self._watch(engine, known))
+                tasks.create_task(self._ping(engine))
+                await asyncio.wait_for(known.wait(), START_PATIENCE)
+                if not fresh:
+                    await self._learn_rejected(engine)
+                tasks.create_task(self._keep(reconciler))
+        finally:
+            await engine.close()
+
+    async def _reach(self) -> bool:
+        """Find the engine or start one; say whether it was already there."""
+        if self.process.pid() is not None:
+            return True
+        if self.program is None:
+            raise EngineUnavailable(f"nobody listens on {self.process.socket}", "start the engine's unit")
+        self.process.start(self.program)
+        return False
+
+    async def _ready(self, engine: Engine) -> None:
+        """Wait until the engine answers; give up as soon as it has ended."""
+        attempts = AsyncRetrying(
+            retry=retry_if_exception_type(EngineUnavailable),
+            stop=stop_after_delay(START_PATIENCE),
+            wait=wait_fixed(0.03),
+            reraise=True,
+        )
+        async for attempt in attempts:
+            with attempt:
+                if (status := self.process.failed()) is not None:
+                    log = self.process.directory / "gobgpd.log"
+                    raise EngineRefused(f"gobgpd ended with status {status}", f"read {log}")
+                await engine.ping()
+
+    async def _replace_engine(self, error: NeedsRestart) -> None:
+        if self.program is None:
+            raise EngineRefused(str(error), "restart the engine's unit")
+        self._say("engine", self.name, f"the engine of {self.name} is restarted: {error}")
+        await self.process.stop()
+        self.view.restarted()
+
+    async def stop_engine(self) -> None:
+        """End the engine in order."""
+        await self.process.stop()
+        self._say("engine", self.name, f"the engine of {self.name} was stopped")
+
+    # While it lives
+
+    async def _watch(self, engine: Engine, known: asyncio.Event) -> None:
+        async for message in engine.watch(events.everything()):
+            for event in events.read(message):
+                if isinstance(event, events.InitialPeersEnd):
+                    known.set()
+                else:
+                    self.view.apply(event)
+            if self.view.reflecting != self._suspended:
+                self.poke()
+
+    async def _learn_rejected(self, engine: Engine) -> None:
+        """Learn what an adopted engine's peers announce and it rejects; the stream of accepted paths lacks that."""
+        with contextlib.suppress(TimeoutError):
+            stream = aiter(engine.watch(events.announced()))
+            try:
+                while True:
+                    message = await asyncio.wait_for(anext(stream), 0.3)
+                    for event in events.read(message):
+                        self.view.learn(event)
+            finally:
+                await stream.aclose()  # type: ignore[attr-defined]
+
+    async def _ping(self, engine: Engine) -> None:
+        """An engine that does not answer a cheap question, again and again, hangs; it is ended and replaced."""
+        lost = 0
+        while True:
+            await asyncio.sleep(PING_EVERY)
+            try:
+                await engine.ping(deadline=PING_DEADLINE)
+                lost = 0
+            except EngineUnavailable:
+                lost += 1
+            if lost >= PINGS_LOST:
+                self._say("engine", self.name, f"the engine of {self.name} hangs: no answer to {lost} pings")
+                if self.program is not None:
+                    await self.process.kill()
+                raise EngineUnavailable(f"no answer to {lost} pings")
+
+    async def _keep(self, reconciler: Reconciler) -> None:
+        """Reconcile at every change and now and then."""
+        failures = 0
+        while True:
+            self._wake.clear()
+            try:
+                await self._reconcile(reconciler)
+                failures = 0
+            except EngineRefused as error:
+                failures += 1
+                self.health.in_force, self.health.problem = False, str(error)
+                self._audit = True
+                _log.error("the engine refused what it should hold", instance=self.name, why=str(error))
+                await asyncio.sleep(BACKOFF[min(failures, len(BACKOFF)) - 1])
+                continue
+            await self._rest(reconciler)
+
+    async def _rest(self, reconciler: Reconciler) -> None:
+        """Wait for the next change. When nothing happens, compare the picture with the rules, then audit."""
+        if await _set_within(self._wake, SETTLE):
+            return
+        await self._compare(reconciler)
+        if not await _set_within(self._wake, AUDIT_EVERY):
+            self._audit = True
+
+    async def _reconcile(self, reconciler: Reconciler) -> None:
+        audit, self._audit = self._audit, False
+        reflecting = frozenset(self.view.reflecting)
+        outcome = await reconciler.run(self._wanted(reflecting), self.setting.plan, audit=audit)
+        self._suspended = reflecting
+        self._settled(outcome, reconciler)
+        if not self._wake.is_set():
+            self.applied.set()
+
+    def _wanted(self, reflecting: frozenset[Suspension]) -> Callable[[PolicySet | None], PolicySet]:
+        """What the policy should be, given what is held: where no allocations were ever known, what is held stays."""
+
+        def wanted(held: PolicySet | None) -> PolicySet:
+            if held is not None and not self.allocated:
+                return held
+            return self.view.rules.build(self.view.allocations, reflecting)
+
+        return wanted
+
+    def _settled(self, outcome: Outcome, reconciler: Reconciler) -> None:
+        health = self.health
+        health.policy = reconciler.held
+        health.in_force, health.problem, health.verified = True, None, time.time()
+        health.become(EngineState.RUNNING)
+        health.changes += len(outcome.said)
+        if outcome.repaired:
+            health.repairs += 1
+            self._say(
+                "repair",
+                self.name,
+                f"the engine of {self.name} held something nobody asked for; it was repaired",
+            )
+        for sentence in outcome.said:
+            self._say("policy", self.name, f"{self.name}: {sentence}")
+
+    async def _compare(self, reconciler: Reconciler) -> None:
+        """Where the engine and the rules disagree about a peer's routes, judge them again; where that does not help, reset."""
+        if not self.allocated:
+            return
+        leaking = self.view.leaks()
+        stubborn = leaking & self._leaking
+        for address in stubborn:
+            self._say(
+                "repair",
+                str(address),
+                f"session with {self.view.called(address)} is reset: a route of it stayed",
+            )
+            await reconciler.reset(address)
+        await reconciler.refresh((leaking - stubborn) | self.view.withheld())
+        self._leaking = leaking - stubborn
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    return next(_leaves(group))
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

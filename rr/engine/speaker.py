@@ -1,0 +1,254 @@
+"""What a speaker is, besides its policy: its identity, the ranges that may dial in, and the peers it knows by address.
+
+`plan` is a pure function of the configuration and its secrets. The plan is written as the engine's messages and read
+back from them, so that the reconciler compares like with like.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import TypeAlias
+
+from rr.config.model import Instance, Tor
+from rr.engine.pb import gobgp_pb2 as pb
+from rr.net import Address, Network
+
+_FAMILIES = {
+    "ipv4": pb.Family(afi=pb.Family.AFI_IP, safi=pb.Family.SAFI_UNICAST),
+    "ipv6": pb.Family(afi=pb.Family.AFI_IP6, safi=pb.Family.SAFI_UNICAST),
+}
+_AFI = {family.afi: name for name, family in _FAMILIES.items()}
+_BFD_INTERVAL = 300_000
+"""Microseconds between BFD packets; three lost ones are a failure."""
+_BFD_MULTIPLIER = 3
+_GTSM_TTL = 255
+"""RFC 5082: a directly connected peer's packets arrive with the TTL they were sent with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What cannot change while the speaker runs."""
+
+    asn: int
+    router_id: str
+    port: int
+    listen: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """How the speaker talks to a peer."""
+
+    asn: int
+    cluster_id: str
+    families: frozenset[str]
+    hold_time: int
+    restart_time: int
+    deferral_time: int
+    add_paths: int = 0
+    passive: bool = True
+    password: str = field(default="", repr=False)
+    ttl_security: bool = False
+    bfd: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExplicitPeer:
+    """A peer that is known by its address: a ToR."""
+
+    session: Session
+    port: int
+    local_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All of a speaker but its policy."""
+
+    identity: Identity
+    groups: Mapping[str, Session]
+    ranges: Mapping[Network, str]
+    """Which prefixes may dial in, and the group whose settings they get."""
+    peers: Mapping[Address, ExplicitPeer]
+
+
+def keeps_session(before: ExplicitPeer, after: ExplicitPeer) -> bool:
+    """A change of the hold time alone reaches a running session without resetting it (docs/engine.md)."""
+    return replace(before, session=replace(before.session, hold_time=after.session.hold_time)) == after
+
+
+Secrets: TypeAlias = Callable[[Path | None], str]
+"""Gives the password in a file, and an empty text for None."""
+
+
+def plan(instance: Instance, secret: Secrets) -> Plan:
+    """Say what the engine of `instance` should hold."""
+    groups: dict[str, Session] = {}
+    ranges: dict[Network, str] = {}
+    peers: dict[Address, ExplicitPeer] = {}
+    for name, rack in instance.racks.items():
+        group = f"nodes/{name}"
+        groups[group] = replace(
+            _session(instance),
+            password=secret(rack.nodes.password_file),
+            ttl_security=rack.nodes.ttl_security,
+            bfd=rack.nodes.bfd,
+        )
+        ranges |= dict.fromkeys(rack.nodes.ranges, group)
+        peers |= {tor.address: _tor(instance, tor, secret) for tor in rack.tors}
+    identity = Identity(
+        instance.asn, str(instance.router_id), instance.port, frozenset(map(str, instance.listen))
+    )
+    return Plan(identity, groups, ranges, peers)
+
+
+def _session(instance: Instance) -> Session:
+    """What all sessions of an instance share."""
+    return Session(
+        asn=instance.asn,
+        cluster_id=str(instance.cluster_id),
+        families=frozenset(instance.families),
+        hold_time=instance.hold_time,
+        restart_time=instance.graceful_restart.restart_time,
+        deferral_time=instance.graceful_restart.deferral_time,
+    )
+
+
+def _tor(instance: Instance, tor: Tor, secret: Secrets) -> ExplicitPeer:
+    session = replace(
+        _session(instance),
+        add_paths=tor.add_paths,
+        passive=tor.passive,
+        password=secret(tor.password_file),
+        bfd=tor.bfd,
+    )
+    return ExplicitPeer(session, tor.port, _source(instance, tor.address))
+
+
+def _source(instance: Instance, peer: Address) -> str:
+    """The address to dial from: the one of this family that we listen on, where there is exactly one."""
+    own = [a for a in instance.listen if a.version == peer.version and not a.is_unspecified]
+    return str(own[0]) if len(own) == 1 else ""
+
+
+# Writing
+
+
+def global_message(identity: Identity) -> pb.Global:
+    """The speaker's global settings."""
+    return pb.Global(
+        asn=identity.asn,
+        router_id=identity.router_id,
+        listen_port=identity.port,
+        listen_addresses=sorted(identity.listen),
+    )
+
+
+def group_message(name: str, session: Session) -> pb.PeerGroup:
+    """A peer group for the nodes of one rack."""
+    group = pb.PeerGroup(
+        conf=pb.PeerGroupConf(peer_group_name=name, peer_asn=session.asn, auth_password=session.password),
+        transport=pb.Transport(passive_mode=session.passive),
+    )
+    _write_session(group, session)
+    return group
+
+
+def peer_message(address: Address, peer: ExplicitPeer) -> pb.Peer:
+    """An explicit peer."""
+    session = peer.session
+    message = pb.Peer(
+        conf=pb.PeerConf(neighbor_address=str(address), peer_asn=session.asn, auth_password=session.password),
+        transport=pb.Transport(
+            passive_mode=session.passive, remote_port=peer.port, local_address=peer.local_address
+        ),
+    )
+    _write_session(message, session)
+    return message
+
+
+def _write_session(message: pb.Peer | pb.PeerGroup, session: Session) -> None:
+    message.route_reflector.route_reflector_client = True
+    message.route_reflector.route_reflector_cluster_id = session.cluster_id
+    # A third of the hold time, as RFC 4271, section 10, suggests.
+    message.timers.config.hold_time = session.hold_time
+    message.timers.config.keepalive_interval = session.hold_time // 3
+    message.timers.config.connect_retry = 5
+    message.timers.config.idle_hold_time_after_reset = 5
+    message.graceful_restart.enabled = True
+    message.graceful_restart.restart_time = session.restart_time
+    message.graceful_restart.deferral_time = session.deferral_time
+    for name in sorted(session.families):
+        family = message.afi_safis.add()
+        family.config.family.CopyFrom(_FAMILIES[name])
+        family.config.enabled = True
+        family.mp_graceful_restart.config.enabled = True
+        family.add_paths.config.send_max = session.add_paths
+    if session.ttl_security:
+        message.ttl_security.enabled = True
+        message.ttl_security.ttl_min = _GTSM_TTL
+    if session.bfd:
+        message.bfd.enabled = True
+        message.bfd.desired_minimum_tx_interval = _BFD_INTERVAL
+        message.bfd.required_minimum_receive = _BFD_INTERVAL
+        message.bfd.detection_multiplier = _BFD_MULTIPLIER
+
+
+# Reading
+
+
+def read_identity(message: pb.Global) -> Identity | None:
+    """The running speaker's identity; None where the engine has not been started."""
+    if not message.asn:
+        return None
+    return Identity(message.asn, message.router_id, message.listen_port, frozenset(message.listen_addresses))
+
+
+def read_group(message: pb.PeerGroup) -> tuple[str, Session]:
+    """A peer group's name and settings."""
+    return message.conf.peer_group_name, _read_session(message, message.conf.peer_asn)
+
+
+def read_peer(message: pb.Peer) -> tuple[Address, ExplicitPeer]:
+    """An explicit peer's address and settings."""
+    transport = message.transport
+    # The engine says 0.0.0.0 or :: where it was told nothing.
+    source = "" if transport.local_address in ("0.0.0.0", "::", "invalid IP") else transport.local_address
+    peer = ExplicitPeer(_read_session(message, message.conf.peer_asn), transport.remote_port, source)
+    return ip_address(message.conf.neighbor_address), peer
+
+
+def is_explicit(message: pb.Peer) -> bool:
+    """Tell a configured peer from one that dialed in: the engine gives the latter no configured address."""
+    try:
+        ip_address(message.conf.neighbor_address)
+    except ValueError:
+        return False
+    return True
+
+
+def read_ranges(messages: "list[pb.DynamicNeighbor]") -> dict[Network, str]:
+    """The prefixes that may dial in, with their groups."""
+    return {ip_network(message.prefix): message.peer_group for message in messages}
+
+
+def _read_session(message: pb.Peer | pb.PeerGroup, asn: int) -> Session:
+    enabled = [f for f in message.afi_safis if f.config.family.afi in _AFI]
+    return Session(
+        asn=asn,
+        cluster_id=message.route_reflector.route_reflector_cluster_id
+        if message.route_reflector.route_reflector_client
+        else "",
+        families=frozenset(
+            _AFI[f.config.family.afi] for f in enabled if f.mp_graceful_restart.config.enabled
+        ),
+        hold_time=message.timers.config.hold_time,
+        restart_time=message.graceful_restart.restart_time,
+        deferral_time=message.graceful_restart.deferral_time,
+        add_paths=min((f.add_paths.config.send_max for f in enabled), default=0),
+        passive=message.transport.passive_mode,
+        password=message.conf.auth_password,
+        ttl_security=message.ttl_security.enabled,
+        bfd=message.bfd.enabled,
+    )

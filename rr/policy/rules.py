@@ -1,0 +1,290 @@
+"""The rules of one speaker: configuration and allocations in, plain policy out. A pure function.
+
+What a node may announce becomes one import statement per node, rack and address family; where routes go becomes
+a few export statements per rack. Everything else is rejected by default, so a mistake here closes and does not open.
+`rr.policy.verdict` says the same of one announcement; a randomized test holds the two and the engine together.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from rr.addresses import network_of, overlap
+from rr.config.model import Instance, Rack
+from rr.ipam.allocations import Allocations, NodeAllocation
+from rr.net import Address, Network
+from rr.policy.model import Action, Match, PolicySet, PrefixMatch, Statement
+from rr.policy.tags import ALL_TAGS, VIP, from_tor, rack_tags
+
+Suspension: TypeAlias = tuple[str, Network]
+"""A node, and a prefix of its own or a VIP that it may not announce for now."""
+VERSION = {"ipv4": 4, "ipv6": 6}
+
+
+class Rules:
+    """What follows from one instance's configuration. It remembers what it computed, and nothing else."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        self.versions = tuple(VERSION[family] for family in instance.families)
+        self.tags = rack_tags(instance.racks)
+        self._tors = {tor.address: name for name, rack in instance.racks.items() for tor in rack.tors}
+        self._racks: dict[Address, str | None] = {}
+        self._pieces: dict[str, _Piece] = {}
+
+    def rack_of(self, address: Address) -> str | None:
+        """Name the rack whose node ranges hold this address."""
+        if address not in self._racks:
+            if len(self._racks) > _REMEMBERED:
+                self._racks.clear()
+            self._racks[address] = self._find_rack(address)
+        return self._racks[address]
+
+    def _find_rack(self, address: Address) -> str | None:
+        for name, rack in self.instance.racks.items():
+            if any(address.version == r.version and address in r for r in rack.nodes.ranges):
+                return name
+        return None
+
+    def rack_of_tor(self, address: Address) -> str | None:
+        """Name the rack that this address is a ToR of."""
+        return self._tors.get(address)
+
+    def tors(self) -> Iterable[Address]:
+        """Every configured ToR."""
+        return self._tors
+
+    def add_paths(self, tor: Address) -> int:
+        """How many paths of one prefix a ToR is sent; 0: the best one, without add-path."""
+        rack = self.instance.racks[self._tors[tor]]
+        return next(known.add_paths for known in rack.tors if known.address == tor)
+
+    def build(self, allocations: Allocations, suspended: frozenset[Suspension] = frozenset()) -> PolicySet:
+        """Say what the engine should hold while `allocations` are in force, but for what is suspended."""
+        withheld: dict[str, set[Network]] = {}
+        for node, prefix in suspended:
+            withheld.setdefault(node, set()).add(prefix)
+        self._pieces = {
+            name: self._piece(_Share.of(node, allocations, withheld.get(name, set())))
+            for name, node in allocations.nodes.items()
+        }
+        return _Build(self, allocations, self._pieces.values()).policy()
+
+    def _piece(self, share: "_Share") -> "_Piece":
+        """A node's part of the policy; the one from last time where nothing changed for it."""
+        kept = self._pieces.get(share.node.name)
+        return kept if kept and kept.share == share else _node_piece(self, share)
+
+
+_REMEMBERED = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """All that one node's part of the policy follows from."""
+
+    node: NodeAllocation
+    own: tuple[Network, ...]
+    pools: tuple[Network, ...]
+
+    @classmethod
+    def of(cls, node: NodeAllocation, allocations: Allocations, withheld: set[Network]) -> "_Share":
+        """Take what is withheld out of what a node has; of a pool, all of it."""
+        pools = allocations.pools_for(node.name) if allocations.vips else ()
+        if not withheld:
+            return cls(node, node.prefixes, pools)
+        own = tuple(p for p in node.prefixes if p not in withheld)
+        return cls(node, own, tuple(p for p in pools if not any(overlap(p, w) for w in withheld)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """One node's statements, with the sets that they name."""
+
+    share: _Share
+    statements: tuple[Statement, ...]
+    prefix_sets: Mapping[str, frozenset[PrefixMatch]]
+    neighbor_sets: Mapping[str, frozenset[Network]]
+
+
+def _node_piece(rules: Rules, share: _Share) -> _Piece:
+    """One statement per family, also while the node owns nothing there: a grant is then an edit of a set in use."""
+    node = share.node
+    racks: dict[str, set[Network]] = {}
+    for address in node.addresses:
+        if rack := rules.rack_of(address):
+            racks.setdefault(rack, set()).add(network_of(address))
+    if not racks:
+        return _Piece(share, (), {}, {})
+    prefix_sets = {}
+    statements = []
+    for version in rules.versions:
+        own = {PrefixMatch.exactly(p) for p in share.own if p.version == version}
+        vips = {PrefixMatch.hosts_of(p) for p in share.pools if p.version == version}
+        prefix_sets[f"node/{node.name}/{version}"] = frozenset(own | vips)
+        statements += [_node_statement(rules, node, rack, version) for rack in racks]
+    neighbor_sets = {f"node/{node.name}/{rack}": frozenset(hosts) for rack, hosts in racks.items()}
+    return _Piece(share, tuple(statements), prefix_sets, neighbor_sets)
+
+
+def _node_statement(rules: Rules, node: NodeAllocation, rack: str, version: int) -> Statement:
+    return Statement(
+        f"node/{node.name}/{rack}/{version}",
+        Action.ACCEPT,
+        prefixes=f"node/{node.name}/{version}",
+        neighbors=f"node/{node.name}/{rack}",
+        next_hops=frozenset(node.addresses),
+        empty_as_path=True,
+        add_community=rules.tags[rack],
+        neutral=True,
+    )
+
+
+class _Build:
+    """Collects the sets that the statements name, while the statements are made."""
+
+    def __init__(self, rules: Rules, allocations: Allocations, pieces: "Iterable[_Piece]") -> None:
+        self.instance = rules.instance
+        self.allocations = allocations
+        self.versions = rules.versions
+        self.tags = rules.tags
+        self.pieces = pieces
+        self.prefix_sets: dict[str, frozenset[PrefixMatch]] = {}
+        self.neighbor_sets: dict[str, frozenset[Network]] = {}
+        self.community_sets: dict[str, frozenset[str]] = {}
+
+    def policy(self) -> PolicySet:
+        imports = (*self.scrub(), *self.mark_vips(), *self.from_tors(), *self.nodes())
+        exports = (*self.to_tors(), *self.vips_to_nodes(), *self.pods_to_nodes(), *self.tor_routes_to_nodes())
+        return PolicySet(
+            prefix_sets=self.prefix_sets,
+            neighbor_sets=self.neighbor_sets,
+            community_sets=self.community_sets,
+            as_path_sets={"any-as": frozenset({"[0-9]"})},
+            imports=imports,
+            exports=exports,
+        )
+
+    # Import: scrub, mark, and then one statement that may accept
+
+    def scrub(self) -> Iterator[Statement]:
+        """Remove our own tags from whatever arrives, before anything looks at them (only where there are any)."""
+        tags = self.communities("tags", ALL_TAGS)
+        yield Statement("scrub", Action.CONTINUE, communities=tags, remove_communities=ALL_TAGS)
+
+    def mark_vips(self) -> Iterator[Statement]:
+        for version in self.versions:
+            hosts = frozenset(PrefixMatch.hosts_of(p) for p in self.pools() if p.version == version)
+            if hosts:
+                prefixes = self.prefixes(f"vips/{version}", hosts)
+                yield Statement(f"vip/{version}", Action.CONTINUE, prefixes=prefixes, add_community=VIP)
+
+    def pools(self) -> Iterator[Network]:
+        for pool in self.allocations.vips:
+            yield from pool.prefixes
+
+    def from_tors(self) -> Iterator[Statement]:
+        """Let a ToR's routes in where its rack names them, for that rack's nodes alone."""
+        for name, rack in self.instance.racks.items():
+            for version in self.versions:
+                exact = frozenset(PrefixMatch.exactly(p) for p in rack.from_tors if p.version == version)
+                if exact and rack.tors:
+                    yield Statement(
+                        f"from-tors/{name}/{version}",
+                        Action.ACCEPT,
+                        prefixes=self.prefixes(f"from-tors/{name}/{version}", exact),
+                        neighbors=self.tors_of(name, rack),
+                        add_community=from_tor(self.tags[name]),
+                    )
+
+    def nodes(self) -> Iterator[Statement]:
+        for piece in self.pieces:
+            self.prefix_sets |= piece.prefix_sets
+            self.neighbor_sets |= piece.neighbor_sets
+            yield from piece.statements
+
+    # Export: whatever is not named here goes nowhere
+
+    def to_tors(self) -> Iterator[Statement]:
+        racks = {name: rack for name, rack in self.instance.racks.items() if rack.tors}
+        if not racks:
+            return
+        everyone = self.neighbors("tors", (network_of(t.address) for r in racks.values() for t in r.tors))
+        if self.instance.reflect.tors == "all":
+            yield self.export("tors", everyone, self.communities("racks", *map(_exactly, self.tags.values())))
+            return
+        if self.instance.reflect.tor_vips == "all":
+            yield self.export("tors/vips", everyone, self.communities("vip", _exactly(VIP)))
+        for name, rack in racks.items():
+            yield self.export(f"tors/{name}", self.tors_of(name, rack), self.rack_tag(name))
+
+    def vips_to_nodes(self) -> Iterator[Statement]:
+        """VIP routes carry their rack's tag too, so they are dealt with before the node routes."""
+        reach = self.instance.reflect.vips
+        if reach == self.instance.reflect.nodes:
+            return
+        vip = self.communities("vip", _exactly(VIP))
+        if reach == "all":
+            yield self.export("nodes/vips", self.all_nodes(), vip)
+        if reach == "rack":
+            for name in self.instance.racks:
+                both = self.communities(f"vip/{name}", _exactly(VIP), _exactly(self.tags[name]))
+                yield self.export(f"nodes/vips/{name}", self.nodes_of(name), both, Match.ALL)
+        yield Statement("vips-end-here", Action.REJECT, communities=vip)
+
+    def pods_to_nodes(self) -> Iterator[Statement]:
+        if self.instance.reflect.nodes == "all":
+            racks = self.communities("racks", *map(_exactly, self.tags.values()))
+            yield self.export("nodes", self.all_nodes(), racks)
+        if self.instance.reflect.nodes == "rack":
+            for name in self.instance.racks:
+                yield self.export(f"nodes/{name}", self.nodes_of(name), self.rack_tag(name))
+
+    def tor_routes_to_nodes(self) -> Iterator[Statement]:
+        for name, rack in self.instance.racks.items():
+            if rack.from_tors and rack.tors:
+                tag = self.communities(f"from-tors/{name}", _exactly(from_tor(self.tags[name])))
+                yield self.export(f"nodes/from-tors/{name}", self.nodes_of(name), tag)
+
+    # Sets, made where they are first named
+
+    def export(self, name: str, neighbors: str, tag: str, match: Match = Match.ANY) -> Statement:
+        return Statement(
+            name,
+            Action.ACCEPT,
+            neighbors=neighbors,
+            communities=tag,
+            communities_match=match,
+            remove_communities=ALL_TAGS,
+        )
+
+    def rack_tag(self, rack: str) -> str:
+        return self.communities(f"rack/{rack}", _exactly(self.tags[rack]))
+
+    def nodes_of(self, rack: str) -> str:
+        return self.neighbors(f"nodes/{rack}", self.instance.racks[rack].nodes.ranges)
+
+    def all_nodes(self) -> str:
+        ranges = (r for rack in self.instance.racks.values() for r in rack.nodes.ranges)
+        return self.neighbors("nodes", ranges)
+
+    def tors_of(self, name: str, rack: Rack) -> str:
+        return self.neighbors(f"tors/{name}", (network_of(t.address) for t in rack.tors))
+
+    def prefixes(self, name: str, members: frozenset[PrefixMatch]) -> str:
+        self.prefix_sets[name] = members
+        return name
+
+    def neighbors(self, name: str, members: Iterable[Network]) -> str:
+        self.neighbor_sets[name] = frozenset(members)
+        if not self.neighbor_sets[name]:
+            raise ValueError(f"neighbor set {name} is empty: the engine would match every neighbor")
+        return name
+
+    def communities(self, name: str, *members: str) -> str:
+        self.community_sets[name] = frozenset(members)
+        return name
+
+
+def _exactly(community: str) -> str:
+    return f"^{community}$"

@@ -1,0 +1,202 @@
+"""The rules again, on one announcement: accepted, or why not. What `rrctl explain` and the violations say.
+
+This is the same truth as `rr.policy.rules`, told for a person: the checks come in the order in which an operator
+would ask them, and the first that fails names the reason.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cached_property
+
+from rr.ipam.allocations import Allocations, NodeAllocation
+from rr.net import Address, Network
+from rr.policy.rules import Rules
+
+
+class Reason(StrEnum):
+    """Why an announcement is rejected. The values are part of the JSON contract."""
+
+    UNKNOWN_PEER = "unknown-peer"
+    UNKNOWN_NODE = "unknown-node"
+    FAMILY = "family"
+    DEFAULT_ROUTE = "default-route"
+    FOREIGN_PREFIX = "foreign-prefix"
+    MORE_SPECIFIC = "more-specific"
+    LESS_SPECIFIC = "less-specific"
+    VIP_NOT_ALLOWED = "vip-not-allowed"
+    REVOKED = "revoked"
+    NOT_ALLOCATED = "not-allocated"
+    NEXT_HOP = "next-hop"
+    AS_PATH = "as-path"
+    REFLECTED = "reflected"
+    TOR_NOT_ALLOWED = "tor-not-allowed"
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """One route as a peer announced it, before any policy."""
+
+    peer: Address
+    prefix: Network
+    next_hop: Address | None = None
+    """None: not known or not asked about; then it is not judged."""
+    as_path: str = ""
+    originator_id: str | None = None
+    cluster_list: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question that was asked of the announcement."""
+
+    name: str
+    ok: bool
+    text: str
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of all checks."""
+
+    announcement: Announcement
+    node: str | None
+    rack: str | None
+    kind: str | None
+    """`pod`, `vip` or `tor`; None where the prefix is none of them."""
+    checks: tuple[Check, ...]
+
+    @cached_property
+    def failed(self) -> Check | None:
+        """The first check that does not hold."""
+        return next((check for check in self.checks if not check.ok), None)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the route may pass."""
+        return self.failed is None
+
+    @property
+    def reason(self) -> Reason | None:
+        """The machine-readable reason of a rejection."""
+        return self.failed.reason if self.failed else None
+
+    @property
+    def text(self) -> str:
+        """The verdict as one sentence."""
+        if self.failed:
+            return self.failed.text
+        return f"{self.announcement.prefix} from {self.node or self.announcement.peer} is accepted"
+
+    def because(self, reason: Reason, text: str) -> "Verdict":
+        """The same rejection, for a reason that the rules alone cannot know."""
+        checks = tuple(replace(c, reason=reason, text=text) if c is self.failed else c for c in self.checks)
+        return replace(self, checks=checks)
+
+
+def judge(rules: Rules, allocations: Allocations, announcement: Announcement) -> Verdict:
+    """Apply the rules of one instance to one announcement."""
+    if rack := rules.rack_of_tor(announcement.peer):
+        return Verdict(announcement, None, rack, "tor", (_tor_check(rules, rack, announcement),))
+    rack = rules.rack_of(announcement.peer)
+    node = allocations.node_at(announcement.peer) if rack else None
+    checks = tuple(_node_checks(rules, allocations, announcement, rack, node))
+    kind = None
+    if node and announcement.prefix in node.prefixes:
+        kind = "pod"
+    elif allocations.vip_pool_of(announcement.prefix):
+        kind = "vip"
+    return Verdict(announcement, node.name if node else None, rack, kind, checks)
+
+
+def _tor_check(rules: Rules, rack: str, announcement: Announcement) -> Check:
+    allowed = announcement.prefix in rules.instance.racks[rack].from_tors
+    if allowed:
+        return Check(
+            "from-tors", True, f"{announcement.prefix} is one that {rack}'s ToRs may send to its nodes"
+        )
+    text = f"{announcement.prefix} comes from a ToR, and from_tors of {rack} does not name it"
+    return Check("from-tors", False, text, Reason.TOR_NOT_ALLOWED)
+
+
+def _node_checks(
+    rules: Rules,
+    allocations: Allocations,
+    announcement: Announcement,
+    rack: str | None,
+    node: NodeAllocation | None,
+) -> Iterator[Check]:
+    peer = announcement.peer
+    if rack is None:
+        text = f"{peer} is in no rack's range and is no ToR: it gets no session"
+        yield Check("peer", False, text, Reason.UNKNOWN_PEER)
+        return
+    yield Check("peer", True, f"{peer} is in a range of {rack}")
+    if announcement.prefix.version not in rules.versions:
+        text = (
+            f"{announcement.prefix} is IPv{announcement.prefix.version}, which this instance does not carry"
+        )
+        yield Check("family", False, text, Reason.FAMILY)
+    if node is None:
+        text = f"{peer} is in range of {rack}, but the IPAM knows no node with this address"
+        yield Check("node", False, text, Reason.UNKNOWN_NODE)
+    else:
+        yield Check("node", True, f"{peer} is {node.name}")
+    yield _prefix_check(allocations, announcement.prefix, node)
+    if node is not None:
+        yield from _attribute_checks(announcement, node)
+
+
+def _prefix_check(allocations: Allocations, prefix: Network, node: NodeAllocation | None) -> Check:
+    if prefix.prefixlen == 0:
+        return Check(
+            "prefix", False, f"{prefix} is a default route, which no node may announce", Reason.DEFAULT_ROUTE
+        )
+    name = node.name if node else "an unknown node"
+    if node and prefix in node.prefixes:
+        return Check("prefix", True, f"{prefix} is allocated to {name}")
+    pool = allocations.vip_pool_of(prefix)
+    if pool and node and prefix.prefixlen == prefix.max_prefixlen:
+        if pool.nodes is None or node.name in pool.nodes:
+            return Check("prefix", True, f"{prefix} is a host route of a VIP pool that is open to {name}")
+        text = f"{prefix} is a VIP that {name} may not announce: its pool is open to {', '.join(sorted(pool.nodes))}"
+        return Check("prefix", False, text, Reason.VIP_NOT_ALLOWED)
+    return _not_owned(allocations, prefix, node, name)
+
+
+def _not_owned(allocations: Allocations, prefix: Network, node: NodeAllocation | None, name: str) -> Check:
+    """Tell which allocation the prefix misses, and by how much."""
+    if node:
+        for own in node.prefixes:
+            if prefix.version != own.version:
+                continue
+            if prefix.subnet_of(own):  # type: ignore[arg-type]
+                text = f"{prefix} is longer than {own}, which is what {name} was allocated"
+                return Check("prefix", False, text, Reason.MORE_SPECIFIC)
+            if own.subnet_of(prefix):  # type: ignore[arg-type]
+                text = f"{prefix} is shorter than {own}, which is what {name} was allocated"
+                return Check("prefix", False, text, Reason.LESS_SPECIFIC)
+    if owner := allocations.covering(prefix):
+        text = f"{prefix} belongs to {owner}, not to {name}"
+        return Check("prefix", False, text, Reason.FOREIGN_PREFIX)
+    if pool := allocations.vip_pool_of(prefix):
+        text = f"{prefix} lies in the VIP pool {pool.prefixes[0]}, where only host routes may be announced"
+        return Check("prefix", False, text, Reason.VIP_NOT_ALLOWED)
+    return Check("prefix", False, f"{prefix} is allocated to nobody", Reason.NOT_ALLOCATED)
+
+
+def _attribute_checks(announcement: Announcement, node: NodeAllocation) -> Iterator[Check]:
+    next_hop = announcement.next_hop
+    if next_hop is not None:
+        own = next_hop in node.addresses
+        text = f"next hop {next_hop} is {'an' if own else 'not an'} address of {node.name}"
+        yield Check("next-hop", own, text, None if own else Reason.NEXT_HOP)
+    if announcement.as_path:
+        text = f"AS_PATH is {announcement.as_path}; a node's own routes have an empty one"
+        yield Check("as-path", False, text, Reason.AS_PATH)
+    else:
+        yield Check("as-path", True, "AS_PATH is empty")
+    if announcement.originator_id or announcement.cluster_list:
+        text = "it carries ORIGINATOR_ID or CLUSTER_LIST, which only a route reflector sets (RFC 4456, section 8)"
+        yield Check("reflected", False, text, Reason.REFLECTED)

@@ -1,0 +1,235 @@
+"""One instance as it is now: its sessions, and what each peer announces with the verdict on it.
+
+Fed by the engine's event stream alone; nothing here asks the engine anything. What the rules say is looked up at the
+moment of an event, so a route that the engine holds and the rules refuse shows as a disagreement and does not vanish.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from rr.engine.events import Event, PeerChanged, RouteGone, RouteSeen
+from rr.ipam.allocations import EMPTY, Allocations
+from rr.net import Address, Network
+from rr.policy.rules import Rules
+from rr.policy.verdict import Announcement, Reason, Verdict, judge
+from rr.view.violations import Violations
+
+ESTABLISHED = "established"
+
+
+class Role(StrEnum):
+    """What a peer is to the reflector."""
+
+    NODE = "node"
+    TOR = "tor"
+
+
+@dataclass(slots=True)
+class Heard:
+    """One path that a peer announces."""
+
+    announcement: Announcement
+    accepted: bool
+    received: int
+    since: float
+    stale: bool = False
+    reason: Reason | None = None
+
+
+@dataclass(slots=True)
+class Peer:
+    """One session."""
+
+    address: Address
+    state: str = "idle"
+    since: float | None = None
+    router_id: str = ""
+    heard: dict[Network, Heard] = field(default_factory=dict)
+
+    @property
+    def up(self) -> bool:
+        """Whether the session is established."""
+        return self.state == ESTABLISHED
+
+
+Say = Callable[[str, str, str], None]
+"""Called with kind, subject and one sentence."""
+
+
+class LiveView:
+    """Sessions and routes of one instance."""
+
+    def __init__(self, instance: str, rules: Rules, say: Say) -> None:
+        self.instance = instance
+        self.rules = rules
+        self.allocations: Allocations = EMPTY
+        self.peers: dict[Address, Peer] = {}
+        self.violations = Violations(instance)
+        self.reflecting: set[tuple[str, Network]] = set()
+        """Nodes and prefixes that came with ORIGINATOR_ID or CLUSTER_LIST, which no engine's policy can match."""
+        self._once_owned: set[tuple[str, Network]] = set()
+        self._say = say
+
+    # What happens
+
+    def apply(self, event: Event) -> None:
+        """Take one event into the picture."""
+        if isinstance(event, RouteSeen):
+            self._route(event)
+        elif isinstance(event, RouteGone):
+            self._forget(event.peer, event.prefix)
+        elif isinstance(event, PeerChanged):
+            self._peer(event)
+
+    def learn(self, event: Event) -> None:
+        """Take a path that was announced before we watched, where it is not among the accepted ones."""
+        if isinstance(event, RouteSeen):
+            peer = self.peers.get(event.announcement.peer)
+            if peer and event.announcement.prefix not in peer.heard:
+                self._route(replace(event, accepted=False))
+
+    def revoked(self, pairs: Iterator[tuple[str, Network]]) -> None:
+        """Remember who owned what, so that announcing it on is called `revoked`."""
+        self._once_owned.update(pairs)
+
+    def restarted(self) -> None:
+        """The engine is gone: every session with it, and all that was heard."""
+        for peer in self.peers.values():
+            for prefix in peer.heard:
+                self.violations.ended(peer.address, prefix)
+        self.peers.clear()
+        self.reflecting.clear()
+
+    def _peer(self, event: PeerChanged) -> None:
+        known = self.peers.get(event.peer)
+        if event.state != ESTABLISHED and known is None and self.role(event.peer) is Role.NODE:
+            return  # a node on its way in; it is told when it is up
+        peer = known or self.peers.setdefault(event.peer, Peer(event.peer))
+        was_up = peer.up
+        if event.state != peer.state:
+            peer.state, peer.since = event.state, time.time()
+        peer.router_id = event.router_id or peer.router_id
+        if event.state == ESTABLISHED and not was_up and not event.initial:
+            self._say("session", str(peer.address), f"session with {self.called(peer.address)} is up")
+        if was_up and event.state != ESTABLISHED:
+            self._down(peer)
+
+    def _down(self, peer: Peer) -> None:
+        """What is kept for a restarting peer was said again as stale before this; the rest is gone."""
+        kept = {prefix: heard for prefix, heard in peer.heard.items() if heard.accepted and heard.stale}
+        for prefix in [p for p in peer.heard if p not in kept]:
+            self._forget(peer.address, prefix)
+        about = f", {len(kept)} routes are kept while it restarts" if kept else ""
+        self._say("session", str(peer.address), f"session with {self.called(peer.address)} is down{about}")
+        if not kept and self.role(peer.address) is Role.NODE:
+            del self.peers[peer.address]
+
+    def _route(self, event: RouteSeen) -> None:
+        announcement = event.announcement
+        peer = self.peers.setdefault(announcement.peer, Peer(announcement.peer))
+        before = peer.heard.get(announcement.prefix)
+        if not event.accepted and before and before.stale:
+            self._stale_ended(peer, announcement.prefix)
+            return
+        same = (
+            before is not None and before.announcement == announcement and before.received == event.received
+        )
+        heard = Heard(announcement, event.accepted, event.received, float(event.received), event.stale)
+        peer.heard[announcement.prefix] = heard
+        if event.accepted:
+            self._accepted(heard)
+        else:
+            self._rejected(heard, again=same and before is not None and not before.accepted)
+
+    def _stale_ended(self, peer: Peer, prefix: Network) -> None:
+        """The time of a restarting peer is over, or it is back and did not announce the prefix again."""
+        self._forget(peer.address, prefix)
+        if not peer.up and not peer.heard:
+            del self.peers[peer.address]
+
+    def _accepted(self, heard: Heard) -> None:
+        announcement = heard.announcement
+        self.violations.ended(announcement.peer, announcement.prefix)
+        if announcement.originator_id or announcement.cluster_list:
+            if node := self.allocations.node_at(announcement.peer):
+                self.reflecting.add((node.name, announcement.prefix))
+
+    def _rejected(self, heard: Heard, *, again: bool) -> None:
+        verdict = self.judge(heard.announcement)
+        heard.reason = verdict.reason
+        self._settle_reflecting(verdict)
+        if verdict.reason is None:
+            # The engine is about to learn of a grant, or the session is going down.
+            self.violations.ended(heard.announcement.peer, heard.announcement.prefix)
+            return
+        peer, prefix = heard.announcement.peer, heard.announcement.prefix
+        self.violations.ended(peer, prefix, but=verdict.reason)
+        known = self.violations.kept.get((peer, prefix, verdict.reason))
+        if again and known and known.active:
+            return
+        if self.violations.seen(peer, prefix, verdict.node, verdict.reason, verdict.text, time.time()):
+            self._say("violation", str(peer), f"rejected: {verdict.text}")
+
+    def _settle_reflecting(self, verdict: Verdict) -> None:
+        """A node that announces the prefix properly again may have it back."""
+        pair = (verdict.node or "", verdict.announcement.prefix)
+        if pair in self.reflecting and verdict.reason is not Reason.REFLECTED:
+            self.reflecting.discard(pair)
+
+    def _forget(self, address: Address, prefix: Network) -> None:
+        self.violations.ended(address, prefix)
+        peer = self.peers.get(address)
+        if peer and (heard := peer.heard.pop(prefix, None)) and heard.reason is Reason.REFLECTED:
+            if node := self.allocations.node_at(address):
+                self.reflecting.discard((node.name, prefix))
+
+    # What the rules say
+
+    def judge(self, announcement: Announcement) -> Verdict:
+        """The verdict of the rules in force; a prefix that was the node's once is called revoked."""
+        verdict = judge(self.rules, self.allocations, announcement)
+        if verdict.reason is Reason.NOT_ALLOCATED and verdict.node:
+            if (verdict.node, announcement.prefix) in self._once_owned:
+                return verdict.because(Reason.REVOKED, f"{announcement.prefix} was taken from {verdict.node}")
+        return verdict
+
+    def role(self, address: Address) -> Role:
+        """What a peer is."""
+        return Role.TOR if self.rules.rack_of_tor(address) else Role.NODE
+
+    def rack(self, address: Address) -> str | None:
+        """The rack of a peer."""
+        return self.rules.rack_of_tor(address) or self.rules.rack_of(address)
+
+    def called(self, address: Address) -> str:
+        """A peer as a person would call it."""
+        if self.role(address) is Role.TOR:
+            return f"ToR {address}"
+        node = self.allocations.node_at(address)
+        return f"{node.name} ({address})" if node else f"unknown node {address}"
+
+    # What is asked
+
+    def established(self) -> list[Address]:
+        """The peers whose session is up."""
+        return [peer.address for peer in self.peers.values() if peer.up]
+
+    def heard(self) -> Iterator[tuple[Peer, Heard]]:
+        """Everything announced, accepted or not."""
+        for peer in self.peers.values():
+            for heard in peer.heard.values():
+                yield peer, heard
+
+    def leaks(self) -> set[Address]:
+        """Peers of which the engine holds a route that the rules refuse."""
+        return {p.address for p, h in self.heard() if h.accepted and not self.judge(h.announcement).accepted}
+
+    def withheld(self) -> set[Address]:
+        """Peers of which the engine rejects a route that the rules accept."""
+        return {
+            p.address
+            for p, h in self.heard()
+            if p.up and not h.accepted and h.reason is None and self.judge(h.announcement).accepted
+        }

@@ -1,0 +1,196 @@
+"""The live picture as the rows that the API and rrctl show. The keys are a contract: `rr.api.keys` documents them."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Any
+
+from rr.net import Address, Network
+from rr.view import clock
+from rr.view.live import Heard, LiveView, Peer, Role
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """An accepted path, with what decides where it goes."""
+
+    peer: Peer
+    heard: Heard
+    rack: str | None
+    kind: str | None
+    """`pod` or `vip`; None for a ToR's route."""
+
+    @property
+    def preference(self) -> tuple[bool, int, int, int]:
+        """How the engine breaks a tie once the rules have levelled all else: router id, then address (RFC 4271, 9.1.2.2)."""
+        router_id = int(IPv4Address(self.peer.router_id)) if self.peer.router_id else 0
+        return (
+            self.heard.announcement.next_hop is None,
+            router_id,
+            self.peer.address.version,
+            int(self.peer.address),
+        )
+
+
+def accepted_paths(view: LiveView) -> dict[Network, list[Path]]:
+    """The accepted paths of every prefix, the best first."""
+    found: dict[Network, list[Path]] = defaultdict(list)
+    for peer, heard in view.heard():
+        if heard.accepted:
+            kind = None if view.role(peer.address) is Role.TOR else _kind(view, heard)
+            path = Path(peer, heard, view.rack(peer.address), kind)
+            found[heard.announcement.prefix].append(path)
+    for paths in found.values():
+        if len(paths) > 1:
+            paths.sort(key=lambda path: path.preference)
+    return found
+
+
+def _kind(view: LiveView, heard: Heard) -> str:
+    prefix = heard.announcement.prefix
+    if prefix.prefixlen == prefix.max_prefixlen and view.allocations.owner_of(prefix) is None:
+        return "vip"
+    return "pod"
+
+
+def routes(view: LiveView, prefix: str | None) -> list[Row]:
+    """Accepted routes, by prefix, the best path first."""
+    found = accepted_paths(view)
+    chosen = [p for p in found if prefix is None or str(p) == prefix]
+    rows = []
+    for network in sorted(chosen, key=_order):
+        rows += [_route(view, path, best=place == 0) for place, path in enumerate(found[network])]
+    return rows
+
+
+def _order(network: Network) -> tuple[int, int, int]:
+    return network.version, int(network.network_address), network.prefixlen
+
+
+def _route(view: LiveView, path: Path, *, best: bool) -> Row:
+    announcement = path.heard.announcement
+    node = view.allocations.node_at(path.peer.address)
+    return {
+        "instance": view.instance,
+        "prefix": str(announcement.prefix),
+        "node": node.name if node and path.kind else None,
+        "rack": path.rack,
+        "next_hop": str(announcement.next_hop),
+        "kind": path.kind,
+        "best": best,
+        "since": clock.text(path.heard.since),
+        "peer": str(path.peer.address),
+        "stale": path.heard.stale,
+    }
+
+
+def peers(view: LiveView) -> list[Row]:
+    """Sessions, the ToRs first; a configured ToR is listed also while it is down."""
+    advertised = Advertised(view)
+    known: dict[Address, Peer] = {tor: Peer(tor) for tor in view.rules.tors()}
+    known |= view.peers
+    ordered = sorted(
+        known.values(), key=lambda p: (view.role(p.address) is Role.NODE, p.address.version, int(p.address))
+    )
+    return [_peer(view, peer, advertised.to(peer)) for peer in ordered]
+
+
+def _peer(view: LiveView, peer: Peer, advertised: int) -> Row:
+    node = view.allocations.node_at(peer.address)
+    accepted = sum(heard.accepted for heard in peer.heard.values())
+    return {
+        "instance": view.instance,
+        "address": str(peer.address),
+        "node": node.name if node and view.role(peer.address) is Role.NODE else None,
+        "rack": view.rack(peer.address),
+        "role": str(view.role(peer.address)),
+        "state": peer.state,
+        "since": clock.text(peer.since),
+        "received": len(peer.heard),
+        "accepted": accepted,
+        "rejected": len(peer.heard) - accepted,
+        "advertised": advertised,
+        "stale": sum(heard.stale for heard in peer.heard.values()),
+    }
+
+
+class Advertised:
+    """How many routes the export rules send to a peer, counted once for all peers.
+
+    The engine could be asked, but it would evaluate its export policy for every route and peer under its main lock.
+    """
+
+    def __init__(self, view: LiveView) -> None:
+        self.view = view
+        self.reflect = view.rules.instance.reflect
+        self.paths = accepted_paths(view)
+        self.best: Counter[tuple[str | None, str | None]] = Counter()
+        """Prefixes by kind and rack of their best path."""
+        self.own_best: Counter[tuple[Address, str | None]] = Counter()
+        for found in self.paths.values():
+            best = found[0]
+            self.best[best.kind, best.rack] += 1
+            self.own_best[best.peer.address, best.kind] += 1
+
+    def to(self, peer: Peer) -> int:
+        """Routes that this peer is sent; to a ToR with add-path, every path counts."""
+        if not peer.up:
+            return 0
+        rack = self.view.rack(peer.address)
+        if self.view.role(peer.address) is Role.TOR:
+            return self._to_tor(peer, rack)
+        pods = self._in_reach("pod", self.reflect.nodes, peer, rack)
+        vips = self._in_reach("vip", self.reflect.vips, peer, rack)
+        return pods + vips + self.best[None, rack]
+
+    def _in_reach(self, kind: str, reach: str, peer: Peer, rack: str | None) -> int:
+        if reach == "none":
+            return 0
+        everything = sum(count for (k, _), count in self.best.items() if k == kind)
+        total = everything if reach == "all" else self.best[kind, rack]
+        return total - self.own_best[peer.address, kind]
+
+    def _to_tor(self, peer: Peer, rack: str | None) -> int:
+        width = self.view.rules.add_paths(peer.address)
+        total = 0
+        for found in self.paths.values():
+            reach = self.reflect.tors
+            if found[0].kind == "vip" and self.reflect.tor_vips == "all":
+                reach = "all"
+            sent = found if width else found[:1]
+            within = [p for p in sent if p.kind and (reach == "all" or p.rack == rack)]
+            total += len(within[:width] if width else within)
+        return total
+
+
+def counts(views: Iterable[LiveView]) -> Mapping[str, list[Row]]:
+    """The figures that metrics are made of."""
+    peers_: Counter[tuple[str, str | None, str, str]] = Counter()
+    routes_: Counter[tuple[str, str]] = Counter()
+    rejected: Counter[tuple[str, str]] = Counter()
+    totals: Counter[tuple[str, str]] = Counter()
+    for view in views:
+        for tor in view.rules.tors():
+            if tor not in view.peers:
+                peers_[view.instance, view.rack(tor), str(Role.TOR), "idle"] += 1
+        for peer in view.peers.values():
+            peers_[view.instance, view.rack(peer.address), str(view.role(peer.address)), peer.state] += 1
+        for _, heard in view.heard():
+            if heard.accepted:
+                routes_[view.instance, _kind(view, heard)] += 1
+            elif heard.reason:
+                rejected[view.instance, str(heard.reason)] += 1
+        for reason, count in view.violations.totals.items():
+            totals[view.instance, str(reason)] += count
+    return {
+        "peers": [
+            {"instance": i, "rack": rack or "", "role": role, "state": state, "count": count}
+            for (i, rack, role, state), count in peers_.items()
+        ],
+        "routes": [{"instance": i, "kind": kind, "count": count} for (i, kind), count in routes_.items()],
+        "rejected": [{"instance": i, "reason": reason, "count": n} for (i, reason), n in rejected.items()],
+        "violations": [{"instance": i, "reason": reason, "count": n} for (i, reason), n in totals.items()],
+    }
