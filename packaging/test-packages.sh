@@ -19,13 +19,30 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     exit 0
 fi
 
+log=$(mktemp)
+denied=
+cleanup() {
+    rm -f "$log"
+    [ -z "$denied" ] || rm -f "$policy"
+}
+trap cleanup EXIT
+trap 'exit 1' HUP INT TERM
+
 if [ ! -e "$policy" ]; then
-    trap 'rm -f "$policy"' EXIT
-    trap 'exit 1' HUP INT TERM
+    denied=yes
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod 755 "$policy"
 fi
+
+quietly() {
+    DEBIAN_FRONTEND=noninteractive "$@" >"$log" 2>&1 || {
+        echo "test: failed: $*" >&2
+        tail -n 30 "$log" >&2
+        exit 1
+    }
+}
+
 echo "test: installing$missing" >&2
-apt-get -qq update
+quietly apt-get -q update
 # shellcheck disable=SC2086
-DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $missing >/dev/null
+quietly apt-get -q -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends $missing

@@ -26,7 +26,7 @@ if ! python=$(find_python); then
     if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
         say "python3 3.11 or newer with venv is missing, installing python3 and python3-venv with apt"
         apt-get -qq update
-        DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends python3 python3-venv >/dev/null
+        DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends python3 python3-venv >/dev/null
     fi
     if ! python=$(find_python); then
         say "python3 3.11 or newer with venv is needed; on Debian 12 or newer, as root: apt-get install python3 python3-venv"
