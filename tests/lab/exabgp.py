@@ -21,6 +21,8 @@ WELL_KNOWN = {"graceful-shutdown": "65535:0"}
 class Exabgp(Peer):
     """An exabgp process. It never dials out twice within a second, and it takes no kernel routes."""
 
+    _commands = -1
+
     def start(self) -> None:
         folder = self.host.folder
         self.fifo, self.lines = folder / "commands.fifo", folder / "exabgp.json"
