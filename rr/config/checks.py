@@ -1,6 +1,6 @@
-"""What spans several values of rr.yaml: overlaps, an address in two racks, a range that holds the appliance itself.
+"""What spans several values of rr.yaml: overlaps, an address in two racks, a range with the appliance in it.
 
-These look at the document and skip what is not valid by itself, so that one misspelt key does not hide an overlap.
+These look at the document and skip what is not valid by itself: one misspelt key does not hide an overlap.
 """
 
 from __future__ import annotations
@@ -125,7 +125,8 @@ def ranges_without_appliance(document: Document) -> Iterator[Problem]:
     for item in _ranges(document):
         for host in _own(document):
             if contains(item.network, host.address):
-                wrong = f"{item.network} contains {host.address}, this appliance's own {_where(document, host.route)}"
+                whose = f"this appliance's own {_where(document, host.route)}"
+                wrong = f"{item.network} contains {host.address}, {whose}"
                 yield document.problem(item.route, wrong, "narrow the range so that only nodes are in it")
                 break
 
@@ -234,9 +235,8 @@ def families_once(document: Document) -> Iterator[Problem]:
         for route, family in document.items(*instance, "families"):
             if isinstance(family, str) and seen.setdefault(str(family), route) != route:
                 yield document.problem(route, f"{family} is listed twice", "keep one of them")
-        carried = set(seen) or {
-            f"ipv{item.network.version}" for item in _ranges(document) if item.route[:2] == instance
-        }
+        ranges = [item for item in _ranges(document) if item.route[:2] == instance]
+        carried = set(seen) or {f"ipv{item.network.version}" for item in ranges}
         for rack, _ in document.items(*instance, "racks"):
             yield from _from_tors(document, rack, carried)
 
@@ -250,15 +250,10 @@ def _from_tors(document: Document, rack: Route, carried: set[str]) -> Iterator[P
         if seen.setdefault(network, route) != route:
             wrong = f"{network} is listed twice, first at {_where(document, seen[network])}"
             yield document.problem(route, wrong, "keep one of them")
-        if carried and f"ipv{network.version}" not in carried:
-            wrong = f"{network} is IPv{network.version}, and the sessions of {dotted(rack[:2])} carry only {_only(carried)}"
-            yield document.problem(
-                route, wrong, f"add ipv{network.version} to {dotted((*rack[:2], 'families'))}"
-            )
-
-
-def _only(carried: set[str]) -> str:
-    return " and ".join(sorted(carried))
+        family = f"ipv{network.version}"
+        if carried and family not in carried:
+            wrong = f"{network} is {family}, and {dotted(rack[:2])} carries only {' and '.join(sorted(carried))}"
+            yield document.problem(route, wrong, f"add {family} to {dotted((*rack[:2], 'families'))}")
 
 
 def sockets_fit(document: Document) -> Iterator[Problem]:

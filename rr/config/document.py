@@ -1,4 +1,4 @@
-"""rr.yaml as plain data for the schema: all scalars as text, the place of every value, and what YAML alone forbids."""
+"""rr.yaml as plain data for the schema: scalars as text, the place of every value, and mistakes of form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Route = tuple[str | int, ...]
 
 
 class _Refused:
-    """Stands for a value that was already reported, so that the schema's complaint about it can be dropped."""
+    """Stands for a value that was already reported: the schema's complaint about it is dropped."""
 
     def __repr__(self) -> str:
         return "REFUSED"

@@ -31,9 +31,9 @@ def check_host(
 ) -> list[Problem]:
     """What this host cannot bind, tried for real.
 
-    `running` names instances whose engine already runs with these addresses and this port, `serving` is where this
-    very process already serves HTTP: their ports are taken by ourselves. `privileged` says that whoever opens the
-    BGP ports may open those below 1024 even if this process may not (an engine that systemd starts).
+    `running` names instances whose engine already runs with these addresses and this port, `serving` is
+    where this very process already serves HTTP: those ports are taken by ourselves. `privileged` says that
+    whoever opens the BGP ports may open those below 1024 even if this process may not (systemd starts it).
     """
     problems: list[Problem] = []
     for wanted in _wanted(config, running, serving):
@@ -57,7 +57,7 @@ def _wanted(config: Config, running: Set[str], serving: HostPort | None) -> Iter
 
 
 def _try(address: Address, port: int) -> int:
-    """The error number of binding, 0 when it works. Nothing is accepted in between: the socket closes at once."""
+    """The error number of binding, 0 when it works; the socket is closed at once."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         with socket.socket(family, socket.SOCK_STREAM) as attempt:

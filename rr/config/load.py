@@ -81,7 +81,9 @@ def _missing(document: Document, route: Route) -> Problem:
 
 def _shape(kind: str, route: Route, given: Any) -> tuple[str, str]:
     """A list where a mapping should be, and the like."""
-    found = {dict: "a mapping", list: "a list"}.get(type(given)) or shown(str(given))
+    found = (
+        "a mapping" if isinstance(given, dict) else "a list" if isinstance(given, list) else shown(str(given))
+    )
     if kind == "too_short":
         return "is empty", "name at least one"
     if kind == "tuple_type":

@@ -111,7 +111,8 @@ class Nodes(Model):
     ranges: tuple[NodeRange, ...] = Field(
         min_length=1,
         examples=["[10.2.0.0/24]"],
-        description="Any node that dials from here gets a session. Ranges never overlap, in no two racks and no two "
+        description="Any node that dials from here gets a session. Ranges never overlap, in no two "
+        "racks and no two "
         "instances, and hold neither a ToR nor the appliance itself.",
     )
     password_file: AbsolutePath | None = Field(
@@ -128,7 +129,8 @@ class Nodes(Model):
     )
     bfd: Flag = Field(
         default=False,
-        description="Run BFD (RFC 5880) with every node. A session that BFD ends is a hard reset: graceful restart "
+        description="Run BFD (RFC 5880) with every node. A session that BFD ends is a hard reset: "
+        "graceful restart "
         "does not keep its routes.",
     )
 
@@ -142,7 +144,8 @@ class Tor(Model):
     port: Port = Field(default=179, description="The TCP port that the appliance dials.")
     add_paths: PathCount = Field(
         default=16,
-        description="How many paths of one prefix the ToR is sent (RFC 7911): a VIP's ECMP width. 0 turns it off: "
+        description="How many paths of one prefix the ToR is sent (RFC 7911): a VIP's ECMP width. 0 "
+        "turns it off: "
         "the ToR then gets one best path.",
     )
     password_file: AbsolutePath | None = Field(
@@ -159,7 +162,8 @@ class Rack(Model):
     tors: tuple[Tor, ...] = Field(default=(), description="The ToRs of the rack.")
     from_tors: tuple[TorPrefix, ...] = Field(
         default=(),
-        description="Prefixes that a ToR may send to the nodes, exactly these and no part of them; a default route "
+        description="Prefixes that a ToR may send to the nodes, exactly these and no part of them; a "
+        "default route "
         "is 0.0.0.0/0. Without any, nothing that a ToR sends goes anywhere.",
     )
 
@@ -191,7 +195,8 @@ class Instance(Model):
     listen: tuple[ListenAddress, ...] = Field(
         default=(),
         min_length=1,
-        description="Addresses of this host that peers dial and that the appliance dials ToRs from. 0.0.0.0 and :: "
+        description="Addresses of this host that peers dial and that the appliance dials ToRs from. "
+        "0.0.0.0 and :: "
         "are refused: with them nobody could tell whether a range holds the appliance itself.",
         json_schema_extra={"default": "`[router_id]`"},
     )
@@ -199,13 +204,15 @@ class Instance(Model):
     families: tuple[FamilyName, ...] = Field(
         default=(),
         min_length=1,
-        description="Address families on every session. IPv6 prefixes can run over IPv4 sessions and the other way "
+        description="Address families on every session. IPv6 prefixes can run over IPv4 sessions and "
+        "the other way "
         "round. Every family costs the engine about 0.45 MB a session.",
         json_schema_extra={"default": "those of the ranges"},
     )
     hold_time: HoldTime = Field(
         default=9,
-        description="Seconds of silence after which a peer is taken for dead. Short on purpose: a node that lost "
+        description="Seconds of silence after which a peer is taken for dead. Short on purpose: a "
+        "node that lost "
         "power is let back in only after it.",
     )
     graceful_restart: GracefulRestart = Field(
@@ -221,7 +228,8 @@ class Instance(Model):
     @model_validator(mode="before")
     @classmethod
     def _defaults(cls, values: Any) -> Any:
-        """Fill what follows from other keys: cluster_id and listen from router_id, families from the ranges."""
+        """Fill what follows from other keys: cluster_id and listen from router_id, families from "
+        "the ranges."""
         if not isinstance(values, Mapping):
             return values
         filled = dict(values)
@@ -259,7 +267,8 @@ class Guard(Model):
 
     max_removed: Share = Field(
         examples=["20%"],
-        description="A new snapshot that removes more than this share of the prefixes, or of the node addresses, in "
+        description="A new snapshot that removes more than this share of the prefixes, or of the "
+        "node addresses, in "
         "force is held back, and alarms, until `rrctl ipam accept` or until the source recovers.",
     )
 
@@ -310,7 +319,8 @@ class Config(Model):
     )
     run_dir: AbsolutePath = Field(
         default=Path("/run/rr"),
-        description="Sockets: RUN_DIR/rrd.sock and RUN_DIR/INSTANCE/gobgpd.sock. A socket's path holds at most 107 "
+        description="Sockets: RUN_DIR/rrd.sock and RUN_DIR/INSTANCE/gobgpd.sock. A socket's path "
+        "holds at most 107 "
         "bytes, so keep it short.",
     )
     http: Http = Field(default=Http(), description="The read-only HTTP server.")
@@ -336,7 +346,8 @@ class Config(Model):
 
     @property
     def digest(self) -> str:
-        """A short fingerprint of what is configured, defaults included; comments and order of keys do not matter."""
+        """A short fingerprint of what is configured, defaults included; comments and order of keys "
+        "do not matter."""
         canonical = repr(_sorted(self.model_dump(mode="json")))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 

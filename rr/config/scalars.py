@@ -1,7 +1,7 @@
 """The kinds of values that rr.yaml knows: how each is written, and the sentence when it is not.
 
-YAML's own guesses are not used (`yes`, `1_000`, `12:30`, `010`): every scalar arrives here as the text that stands
-in the file. Values that are already of the right type pass, so that a model can also be built in Python.
+YAML's own guesses are not used (`yes`, `1_000`, `12:30`, `010`): every scalar arrives here as the text that
+stands in the file. Values that are already of the right type pass: a model can also be built in Python.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ _hold_time = integer(3, 65535, "a hold time")
 
 
 def hold_time(value: Any) -> int:
-    """At least 3 seconds (RFC 4271, 4.2). 0 is refused: gobgpd would run with 90 instead of without a timer."""
+    """At least 3 seconds (RFC 4271, 4.2). 0 is refused: gobgpd would take it for 90."""
     if value == 0 or value == "0":
         wrong = "0 is not supported: the engine would take it for 90 seconds"
         raise refusal(wrong, "write a whole number from 3 to 65535")
@@ -194,7 +194,7 @@ def host_address(value: Any) -> Address:
 
 
 def listen_address(value: Any) -> Address:
-    """An address to listen on. The wildcard is refused: it hides whether a range holds the appliance itself."""
+    """An address to listen on; the wildcard would hide whether a range holds the appliance itself."""
     address = _address(value)
     if address.is_unspecified:
         raise refusal(f"{address} means every address of this host", "name the addresses that peers dial")

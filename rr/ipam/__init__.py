@@ -1,1 +1,1 @@
-"""Who owns which prefix: the snapshot (`allocations`), its file form (`document`), its sources, and its keeper."""
+"""Who owns which prefix: the snapshot (`allocations`), its file form (`document`), sources, and keeper."""

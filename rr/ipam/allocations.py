@@ -6,9 +6,10 @@ import hashlib
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 
-from rr.addresses import contains
+from rr.addresses import contains, order_of
 from rr.net import Address, Network
 
 
@@ -43,7 +44,7 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class Allocations:
-    """Who owns what at one moment. Node prefixes never overlap, nor do pools: `rr.ipam.document` sees to it."""
+    """Who owns what at one moment. Nothing overlaps: `rr.ipam.document` sees to it."""
 
     nodes: Mapping[str, NodeAllocation]
     vips: tuple[VipPool, ...] = ()
@@ -53,7 +54,7 @@ class Allocations:
     def index(self) -> Index:
         """The lookup tables, built at the first question."""
         if not self._index:
-            self._index.append(Index.of(self))
+            self._index.append(Index(self))
         return self._index[0]
 
     def node_at(self, address: Address) -> NodeAllocation | None:
@@ -96,32 +97,49 @@ class Allocations:
         return len(self.index.owners)
 
 
-@dataclass(frozen=True, slots=True)
 class Index:
-    """What makes the questions cheap; follows from the snapshot alone."""
+    """What makes the questions cheap; each table is built at the first question that needs it."""
 
-    by_address: Mapping[Address, NodeAllocation]
-    owners: Mapping[Network, str]
-    pools: tuple[tuple[Network, VipPool], ...]
-    starts: Mapping[int, tuple[list[int], list[Holding]]]
-    digest: str
+    def __init__(self, allocations: Allocations) -> None:
+        self._allocations = allocations
 
-    @classmethod
-    def of(cls, allocations: Allocations) -> Index:
-        """Build the tables."""
-        nodes = allocations.nodes.values()
-        owners = {prefix: node.name for node in nodes for prefix in node.prefixes}
-        return cls(
-            by_address={address: node for node in nodes for address in node.addresses},
-            owners=owners,
-            pools=tuple((prefix, pool) for pool in allocations.vips for prefix in pool.prefixes),
-            starts={version: _by_start(owners, version) for version in (4, 6)},
-            digest=_digest(allocations),
+    @cached_property
+    def by_address(self) -> Mapping[Address, NodeAllocation]:
+        """The node at each address."""
+        nodes = self._allocations.nodes.values()
+        return {address: node for node in nodes for address in node.addresses}
+
+    @cached_property
+    def owners(self) -> Mapping[Network, str]:
+        """The node that owns each prefix."""
+        return {prefix: node.name for node in self._allocations.nodes.values() for prefix in node.prefixes}
+
+    @cached_property
+    def pools(self) -> tuple[tuple[Network, VipPool], ...]:
+        """Each VIP prefix with its pool."""
+        return tuple((prefix, pool) for pool in self._allocations.vips for prefix in pool.prefixes)
+
+    @cached_property
+    def digest(self) -> str:
+        """See `Allocations.digest`."""
+        lines = sorted(_line(node) for node in self._allocations.nodes.values())
+        lines += sorted(
+            f"- {_networks(pool.prefixes)} {'*' if pool.nodes is None else sorted(pool.nodes)}"
+            for pool in self._allocations.vips
         )
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+    @cached_property
+    def _sorted(self) -> Mapping[int, tuple[list[int], list[Holding]]]:
+        tables: dict[int, tuple[list[int], list[Holding]]] = {4: ([], []), 6: ([], [])}
+        for (version, first, _), prefix in sorted((order_of(prefix), prefix) for prefix in self.owners):
+            tables[version][0].append(first)
+            tables[version][1].append(Holding(prefix, self.owners[prefix]))
+        return tables
 
     def holding(self, prefix: Network) -> Holding | None:
         """Since allocations do not overlap, only the neighbours by first address need a look."""
-        starts, holdings = self.starts[prefix.version]
+        starts, holdings = self._sorted[prefix.version]
         first, last = int(prefix.network_address), int(prefix.broadcast_address)
         place = bisect_right(starts, first)
         if place and contains(holdings[place - 1].prefix, prefix.network_address):
@@ -129,36 +147,13 @@ class Index:
         return holdings[place] if place < len(starts) and starts[place] <= last else None
 
 
-def _by_start(owners: Mapping[Network, str], version: int) -> tuple[list[int], list[Holding]]:
-    pairs = sorted(
-        (int(prefix.network_address), prefix.prefixlen, node)
-        for prefix, node in owners.items()
-        if prefix.version == version
-    )
-    by_key = {
-        (int(prefix.network_address), prefix.prefixlen): prefix
-        for prefix in owners
-        if prefix.version == version
-    }
-    return [start for start, _, _ in pairs], [
-        Holding(by_key[start, length], node) for start, length, node in pairs
-    ]
+def _line(node: NodeAllocation) -> str:
+    addresses = sorted(f"{address.version}:{int(address):x}" for address in node.addresses)
+    return f"{node.name} {addresses} {_networks(node.prefixes)}"
 
 
-def _digest(allocations: Allocations) -> str:
-    lines = [
-        f"{name} {_words(node.addresses)} {_words(node.prefixes)}"
-        for name, node in sorted(allocations.nodes.items())
-    ]
-    lines += sorted(
-        f"- {_words(pool.prefixes)} {'*' if pool.nodes is None else ','.join(sorted(pool.nodes))}"
-        for pool in allocations.vips
-    )
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
-
-
-def _words(values: tuple[Address, ...] | tuple[Network, ...]) -> str:
-    return ",".join(sorted(map(str, values)))
+def _networks(networks: tuple[Network, ...]) -> list[str]:
+    return sorted(f"{n.version}:{int(n.network_address):x}/{n.prefixlen}" for n in networks)
 
 
 EMPTY = Allocations({}, ())
@@ -166,7 +161,7 @@ EMPTY = Allocations({}, ())
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What one snapshot changes over another. `granted` and `revoked` are (node, prefix), in a stable order."""
+    """What one snapshot changes over another; `granted` and `revoked` are (node, prefix)."""
 
     granted: tuple[tuple[str, Network], ...] = ()
     revoked: tuple[tuple[str, Network], ...] = ()

@@ -1,4 +1,4 @@
-"""Allocations as a YAML document: text to snapshot with every mistake at its place, and a snapshot back to text.
+"""Allocations as a YAML document: text to snapshot, with every mistake at its place, and back to text.
 
 A document of 1,000 nodes is read anew at every change, so the walk goes over PyYAML's nodes directly,
 and what an address or prefix means is remembered by its text.

@@ -1,1 +1,1 @@
-"""Where allocations come from, one file per kind of source; the only part of `rr.ipam` that waits for anything."""
+"""Where allocations come from, one module per kind of source: the part of `rr.ipam` that waits."""

@@ -1,0 +1,52 @@
+"""A broken IPAM does not take the network down: a snapshot that removes too much is not believed at once."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from rr.ipam.allocations import Allocations
+from rr.net import Network
+
+DEFAULT_SHARE = 0.2
+DEFAULT_ALLOWANCE = 20
+"""Without a configured guard this many may always go: small networks change in large steps."""
+
+
+def excess(old: Allocations, new: Allocations, max_removed: float | None) -> str | None:
+    """Why `new` removes more than is allowed, as a sentence without subject; None when it does not.
+
+    `max_removed` is a share from 0 to 1 and enforced to the single prefix; None stands for the default guard.
+    """
+    counted = (
+        ("prefixes", _lost_prefixes(old, new), old.size + len(old.index.pools)),
+        ("nodes", _lost_nodes(old, new), len(old.nodes)),
+    )
+    allowance = DEFAULT_ALLOWANCE - 1 if max_removed is None else 0
+    share = Fraction(str(DEFAULT_SHARE if max_removed is None else max_removed))
+    for what, lost, total in counted:
+        if lost > allowance and lost > share * total:
+            return f"removes {lost} of {total} {what} ({_percent(lost, total)}), and {_percent(share)} are allowed"
+    return None
+
+
+def _percent(part: int | Fraction, total: int = 1) -> str:
+    return f"{float(Fraction(part) / total * 100):.3g} %"
+
+
+def _lost_prefixes(old: Allocations, new: Allocations) -> int:
+    """Prefixes that nobody owns any more; one that moves to another node is not lost."""
+    owned = sum(1 for prefix in old.index.owners if prefix not in new.index.owners)
+    return owned + sum(1 for prefix, _ in old.index.pools if not _in_pool(new, prefix))
+
+
+def _in_pool(allocations: Allocations, prefix: Network) -> bool:
+    return allocations.vip_pool_of(prefix) is not None
+
+
+def _lost_nodes(old: Allocations, new: Allocations) -> int:
+    """Nodes gone under their name and under all their addresses."""
+    return sum(
+        1
+        for name, node in old.nodes.items()
+        if name not in new.nodes and not any(new.node_at(address) for address in node.addresses)
+    )
