@@ -11,6 +11,8 @@ ENGINE := GOBGPD='$(CURDIR)/.engine/bin/gobgpd' PATH='$(CURDIR)/.engine/bin:$(PA
 # What the scenarios need from Debian: the far sides of the sessions, and tools.
 TEST_PACKAGES := frr bird2 exabgp iproute2 nftables procps
 PROTO  := $(wildcard rr/engine/proto/api/*.proto)
+# What writes the generated parts of docs/, each started with that directory.
+REFERENCE := $(wildcard rr/*/reference.py)
 ARGS   ?=
 
 .DEFAULT_GOAL := help
@@ -66,7 +68,7 @@ lock: venv  ## pin the dependencies anew (UPGRADE=1: to their newest versions)
 	@packaging/lock.sh $(VENV)/bin/uv
 
 docs: venv proto  ## write the generated reference pages in docs/
-	@$(PY) -m rr.config.reference docs
+	@for module in $(subst /,.,$(basename $(REFERENCE))); do $(PY) -m $$module docs || exit; done
 
 clean:  ## remove everything that was made, the engine and the environment too
 	@rm -rf $(VENV) .engine build dist rr/engine/pb .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
