@@ -5,7 +5,7 @@ It holds no loop of its own: `rr.daemon` drives it, `rr.api` asks it.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from rr import __version__, changes
 from rr.api import health
-from rr.api.appliance import BadRequest, NotFound, Refused
+from rr.api.appliance import NotFound, Refused
 from rr.api.counters import Counters
 from rr.config.host import check_host
 from rr.config.load import load, parse
@@ -25,9 +25,9 @@ from rr.engine.process import Program
 from rr.engine.runner import EngineState, InstanceRunner, Setting
 from rr.engine.speaker import Plan, plan
 from rr.errors import ConfigError, RRError
-from rr.ipam.allocations import Allocations, diff
-from rr.ipam.keeper import Keeper
-from rr.ipam.sources.file import Reading
+from rr.ipam.allocations import Changes
+from rr.ipam.keeper import Decision, Keeper
+from rr.ipam.reading import Reading
 from rr.net import Address, Network
 from rr.policy.verdict import Announcement, Verdict
 from rr.view import clock, rows
@@ -38,6 +38,8 @@ _log = structlog.get_logger(__name__)
 Row = dict[str, Any]
 APPLY_PATIENCE = 15.0
 """Seconds that a reload waits for the engines to hold what is wanted, before it answers all the same."""
+_TOLD_ONE_BY_ONE = 50
+"""Nodes that an IPAM change may concern for each to get an event of its own."""
 SOURCE_PATIENCE = 900.0
 """Seconds after which an IPAM source that does not answer is critical and no longer a warning."""
 
@@ -53,12 +55,16 @@ class Appliance:
         self.registry = CollectorRegistry()
         self.counters = Counters(self.registry)
         self.history = EventHistory(config.state_dir / "events.jsonl")
-        self.keeper = Keeper(config.state_dir, config.ipam.guard)
+        self.keeper = self._keeper(config)
         self.instances: dict[str, InstanceRunner] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.restart_http: asyncio.Event = asyncio.Event()
         self.resume_sources: asyncio.Event = asyncio.Event()
         self._plans = plans(config)
+        self._background: set[asyncio.Task[object]] = set()
+
+    def _keeper(self, config: Config) -> Keeper:
+        return Keeper(config.state_dir, config.ipam.guard, [source.name for source in config.ipam.sources])
 
     # What the daemon drives
 
@@ -86,34 +92,35 @@ class Appliance:
 
     def read(self, reading: Reading) -> None:
         """Take what an IPAM source said."""
-        good = "error" if reading.error else "good"
-        self.counters.ipam_readings.labels(source=reading.source, result=good).inc()
-        before = self.keeper.allocations
+        result = "error" if reading.error else "good"
+        self.counters.ipam_readings.labels(source=reading.source, result=result).inc()
         decision = self.keeper.consider(reading)
-        if decision.reason:
+        if not decision.changed and (reading.error or decision.held):
             self.history.add("ipam", reading.source, decision.reason)
+        self._enforce(decision)
+
+    def _enforce(self, decision: Decision) -> None:
+        """Hand new allocations to the instances, and say what they change."""
         if decision.changed:
-            self._allocate(before, decision.allocations)
+            began = time.perf_counter()
+            for runner in self.instances.values():
+                runner.allocate(decision.allocations)
+            self._in_background(self._measure(began, decision.changes))
+            self._tell(decision)
+        self._in_background(self.keeper.save())
 
-    def _allocate(self, before: Allocations, now: Allocations) -> None:
-        began = time.perf_counter()
-        for runner in self.instances.values():
-            runner.allocate(now)
-        moved = diff(before, now)
-        self._tell(before, now)
-        if moved:
-            asyncio.create_task(
-                self._measure(began, granted=bool(moved.granted), revoked=bool(moved.revoked))
-            )
+    def _in_background(self, work: Coroutine[Any, Any, object]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
-    async def _measure(self, began: float, *, granted: bool, revoked: bool) -> None:
-        if not await self._applied():
-            return
-        took = time.perf_counter() - began
-        if granted:
-            self.counters.grant_seconds.observe(took)
-        if revoked:
-            self.counters.revoke_seconds.observe(took)
+    async def _measure(self, began: float, moved: Changes) -> None:
+        if await self._applied():
+            took = time.perf_counter() - began
+            if moved.granted:
+                self.counters.grant_seconds.observe(took)
+            if moved.revoked:
+                self.counters.revoke_seconds.observe(took)
 
     async def _applied(self) -> bool:
         """Wait until every engine holds what is wanted; False when one takes too long."""
@@ -124,16 +131,17 @@ class Appliance:
             return False
         return True
 
-    def _tell(self, before: Allocations, now: Allocations) -> None:
-        moved = diff(before, now)
-        for kind, pairs in (("grant", moved.granted), ("revoke", moved.revoked)):
+    def _tell(self, decision: Decision) -> None:
+        """One event for the whole, and one for each node where those are few enough to be read."""
+        moved = decision.changes
+        self.history.add("ipam", "allocations", decision.reason)
+        if len(moved.nodes) > _TOLD_ONE_BY_ONE:
+            return
+        for kind, verb, pairs in (("grant", "is given", moved.granted), ("revoke", "loses", moved.revoked)):
             for node, prefixes in _by_node(pairs).items():
-                verb = "is given" if kind == "grant" else "loses"
                 self.history.add(kind, node, f"{node} {verb} {', '.join(map(str, prefixes))}")
-        if moved.vips_changed:
-            self.history.add("ipam", "vips", "the VIP pools changed")
         for name in moved.addresses_changed:
-            addresses = ", ".join(map(str, now.nodes[name].addresses))
+            addresses = ", ".join(map(str, decision.allocations.nodes[name].addresses))
             self.history.add("ipam", name, f"the addresses of {name} are now {addresses}")
 
     # Configuration
@@ -186,7 +194,7 @@ class Appliance:
         if old.http != config.http:
             self.restart_http.set()
         if old.ipam != config.ipam:
-            self.keeper.guard = config.ipam.guard
+            self.keeper = self._keeper(config)
             self.resume_sources.set()
 
     async def _remove_instance(self, name: str) -> None:
@@ -284,12 +292,14 @@ class Appliance:
         problems = []
         if not self.keeper.known:
             problems.append(_critical("No allocations were ever known: no route is accepted."))
-        if status["held"]:
-            problems.append(_critical(f"New allocations are held back: {status['held']}."))
+        problems += [_critical(f"New allocations are {held['reason']}") for held in status["held"] or ()]
         if status["error"]:
-            age = status["age_seconds"]
-            say = _critical if age is None or age > SOURCE_PATIENCE else _warning
-            problems.append(say(f"The IPAM source {status['source']} fails: {status['error']}"))
+            say = _critical if status["age_seconds"] > SOURCE_PATIENCE else _warning
+            problems.append(
+                say(f"The allocations last known stay in force, since the IPAM fails: {status['error']}")
+            )
+        if status["state_error"]:
+            problems.append(_warning(f"The state is not kept: {status['state_error']}"))
         return problems
 
     def check(self) -> Row:
@@ -361,14 +371,13 @@ class Appliance:
 
     async def accept(self) -> Row:
         """Put held allocations in force."""
-        before = self.keeper.allocations
-        decision = self.keeper.accept()
-        if decision is None:
+        if not self.keeper.status()["held"]:
             raise Refused("no allocations are held back", "there is nothing to accept")
+        decision = self.keeper.accept()
         self.history.add("ipam", "guard", "the held allocations were accepted by hand")
-        self._allocate(before, decision.allocations)
+        self._enforce(decision)
         await self._applied()
-        return {"changed": _sentences(before, decision.allocations)}
+        return {"changed": _sentences(decision.changes)}
 
     def explain(self, prefix: str, from_: str, instance: str | None) -> Row:
         """Judge an announcement, and say where the route would go."""
@@ -431,8 +440,7 @@ def _by_node(pairs: Sequence[tuple[str, Network]]) -> dict[str, list[Network]]:
     return found
 
 
-def _sentences(before: Allocations, now: Allocations) -> list[str]:
-    moved = diff(before, now)
+def _sentences(moved: Changes) -> list[str]:
     said = [f"{node} is given {prefix}" for node, prefix in moved.granted]
     said += [f"{node} loses {prefix}" for node, prefix in moved.revoked]
     said += [f"{node} is no longer known" for node in moved.nodes_removed]

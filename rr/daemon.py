@@ -20,7 +20,8 @@ from rr.config.load import load
 from rr.config.model import Config
 from rr.engine.process import EngineProcess, find_program
 from rr.errors import ConfigError, RRError, StateError
-from rr.ipam.sources.file import FileSource, Reading
+from rr.ipam.reading import Reading
+from rr.ipam.sources.file import FileSource
 
 _log = structlog.get_logger(__name__)
 FIRST_READING = 5.0
@@ -78,7 +79,7 @@ class Daemon:
             self.appliance.resume_sources.clear()
             async with asyncio.TaskGroup() as group:
                 readers = [
-                    group.create_task(self._follow(FileSource(source.path)))
+                    group.create_task(self._follow(FileSource(source.path, source.name)))
                     for source in self.appliance.settings.ipam.sources
                 ]
                 await self.appliance.resume_sources.wait()
@@ -175,7 +176,7 @@ def _run(file: Path, *, managed: bool, stop_engines: bool) -> None:
 @click.option(
     "--engine",
     type=click.Choice(["managed", "external"]),
-    help="Who starts gobgpd: rrd itself (managed), or systemd (external). Default: managed, but external under systemd.",
+    help="Who starts gobgpd: rrd (managed) or systemd (external). Default: managed, but external under systemd.",
 )
 @click.option(
     "--stop-engines", is_flag=True, help="End the engines too when rrd ends. Without it they run on."

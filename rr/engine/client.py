@@ -1,7 +1,7 @@
 """An asynchronous client of one engine: a deadline and retries on every call, and no call that could harm it.
 
-GoBGP 4.8 can be crashed, or its filter opened, by requests that are merely wrong (docs/engine.md lists them). Each method
-here checks its arguments first and raises `EngineRefused` instead of sending such a request.
+GoBGP 4.8 can be crashed, or its filter opened, by requests that are merely wrong (docs/engine.md lists them).
+Each method here checks its arguments first and raises `EngineRefused` instead of sending such a request.
 """
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
@@ -223,6 +223,15 @@ class Engine:
         """Close one peer's session; it may come back at once."""
         text = _address(str(address))
         await self._call(self._stub.ResetPeer, pb.ResetPeerRequest(address=text, communication=message))
+
+    async def adj_in(self, address: Address, family: pb.Family) -> list[pb.Path]:
+        """What one peer announces in one family, before the policy, loops included."""
+        # enable_filtered would corrupt the very table that it lists.
+        request = pb.ListPathRequest(
+            table_type=pb.TABLE_TYPE_ADJ_IN, name=_address(str(address)), family=family, enable_filtered=False
+        )
+        answers = await self._collect(self._stub.ListPath, request, BULK_DEADLINE)
+        return [path for answer in answers for path in answer.destination.paths]
 
     # Watching
 

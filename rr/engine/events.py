@@ -88,7 +88,7 @@ def read(message: pb.WatchEventResponse) -> Iterator[Event]:
     else:
         for path in message.table.paths:
             if path.nlri.HasField("prefix") and path.neighbor_ip:
-                yield _path(path)
+                yield read_path(path)
 
 
 def _peer(event: pb.WatchEventResponse.PeerEvent) -> Iterator[Event]:
@@ -110,7 +110,8 @@ def _peer(event: pb.WatchEventResponse.PeerEvent) -> Iterator[Event]:
     )
 
 
-def _path(path: pb.Path) -> Event:
+def read_path(path: pb.Path) -> RouteSeen | RouteGone:
+    """One path: what was announced and what became of it."""
     peer = address(path.neighbor_ip)
     prefix = network(path.nlri.prefix.prefix, path.nlri.prefix.prefix_len)
     if path.is_withdraw and not path.pattrs:

@@ -43,6 +43,8 @@ class Outcome:
     said: list[str] = field(default_factory=list)
     repaired: bool = False
     """The engine held something else than what was last written to it."""
+    received: dict[Address, int] = field(default_factory=dict)
+    """After an audit: how many routes the engine has from each peer."""
 
 
 class Reconciler:
@@ -185,9 +187,12 @@ class Reconciler:
     async def _peers(self, plan: Plan, outcome: Outcome) -> None:
         groups = dict(map(speaker.read_group, await self.engine.groups()))
         ranges = speaker.read_ranges(await self.engine.ranges())
+        peers = await self.engine.peers()
         await self._groups(plan, groups, ranges, outcome)
-        await self._tors(plan, outcome)
+        await self._tors(plan, peers, outcome)
         await self._ranges(plan, ranges, outcome)
+        await self._close_strays(plan, peers, outcome)
+        outcome.received = dict(map(speaker.read_received, peers))
         for name in groups.keys() - plan.groups.keys():
             await self._forget_group(name, outcome)
 
@@ -216,8 +221,8 @@ class Reconciler:
                 del ranges[prefix]
         await self.engine.update_group(speaker.group_message(name, after))
 
-    async def _tors(self, plan: Plan, outcome: Outcome) -> None:
-        known = dict(speaker.read_peer(p) for p in await self.engine.peers() if speaker.is_explicit(p))
+    async def _tors(self, plan: Plan, peers: list[pb.Peer], outcome: Outcome) -> None:
+        known = dict(speaker.read_peer(p) for p in peers if speaker.is_explicit(p))
         for address in known.keys() - plan.peers.keys():
             await self.engine.delete_peer(address)
             outcome.said.append(f"ToR {address} removed")
@@ -243,11 +248,10 @@ class Reconciler:
             if ranges.get(prefix) != group:
                 await self.engine.add_range(prefix, group)
                 outcome.said.append(f"range {prefix} of {group} open")
-        await self._close_strays(plan, outcome)
 
-    async def _close_strays(self, plan: Plan, outcome: Outcome) -> None:
+    async def _close_strays(self, plan: Plan, peers: list[pb.Peer], outcome: Outcome) -> None:
         """Closing a range leaves its sessions up; whoever is in no range any more is closed here."""
-        for peer in await self.engine.peers():
+        for peer in peers:
             if speaker.is_explicit(peer):
                 continue
             address = encode.address(peer.state.neighbor_address)

@@ -20,7 +20,7 @@ from rr.engine import events
 from rr.engine.client import Engine
 from rr.engine.process import EngineProcess, Program
 from rr.engine.reconcile import NeedsRestart, Outcome, Reconciler
-from rr.engine.speaker import Plan
+from rr.engine.speaker import FAMILIES, Plan
 from rr.errors import EngineError, EngineRefused, EngineUnavailable
 from rr.ipam.allocations import Allocations, diff
 from rr.net import Address
@@ -31,8 +31,10 @@ from rr.view.live import LiveView
 _log = structlog.get_logger(__name__)
 START_PATIENCE = 20.0
 """Seconds that an engine has to answer after it was started."""
-AUDIT_EVERY = 30.0
-"""Seconds between two looks at all that the engine holds."""
+AUDIT_EVERY = 5.0
+"""Seconds at least between two looks at all that the engine holds."""
+AUDIT_SHARE = 200
+"""An audit that takes one second is made every 200 seconds at most: it costs the engine work too."""
 SETTLE = 1.0
 """Seconds after a change in which the engine's events about it arrive; then the picture is compared with the rules."""
 PING_EVERY, PING_DEADLINE, PINGS_LOST = 2.0, 3.0, 3
@@ -98,6 +100,7 @@ class InstanceRunner:
         self._say = say
         self._wake = asyncio.Event()
         self._audit = True
+        self._audit_took = 0.0
         self.allocated = False
         """Whether allocations were ever known; an adopted engine keeps its policy until they are."""
         self._suspended: frozenset[Suspension] = frozenset()
@@ -241,6 +244,17 @@ class InstanceRunner:
             finally:
                 await stream.aclose()  # type: ignore[attr-defined]
 
+    async def _learn_looped(self, engine: Engine, outcome: Outcome) -> None:
+        """Routes with our own AS or router id in them are dropped by the engine without an event; ask for those."""
+        for address, received in outcome.received.items():
+            peer = self.view.peers.get(address)
+            if peer is None or not peer.up or received <= len(peer.heard):
+                continue
+            for family in self.setting.instance.families:
+                for path in await engine.adj_in(address, FAMILIES[family]):
+                    if path.nlri.HasField("prefix"):
+                        self.view.learn(events.read_path(path))
+
     async def _ping(self, engine: Engine) -> None:
         """An engine that does not answer a cheap question, again and again, hangs; it is ended and replaced."""
         lost = 0
@@ -279,13 +293,17 @@ class InstanceRunner:
         if await _set_within(self._wake, SETTLE):
             return
         await self._compare(reconciler)
-        if not await _set_within(self._wake, AUDIT_EVERY):
+        if not await _set_within(self._wake, max(AUDIT_EVERY, AUDIT_SHARE * self._audit_took)):
             self._audit = True
 
     async def _reconcile(self, reconciler: Reconciler) -> None:
         audit, self._audit = self._audit, False
         reflecting = frozenset(self.view.reflecting)
+        began = time.monotonic()
         outcome = await reconciler.run(self._wanted(reflecting), self.setting.plan, audit=audit)
+        if audit:
+            self._audit_took = time.monotonic() - began
+            await self._learn_looped(reconciler.engine, outcome)
         self._suspended = reflecting
         self._settled(outcome, reconciler)
         if not self._wake.is_set():
@@ -318,7 +336,7 @@ class InstanceRunner:
             self._say("policy", self.name, f"{self.name}: {sentence}")
 
     async def _compare(self, reconciler: Reconciler) -> None:
-        """Where the engine and the rules disagree about a peer's routes, judge them again; where that does not help, reset."""
+        """Where engine and rules disagree about a peer's routes, judge them again; if that does not help, reset."""
         if not self.allocated:
             return
         leaking = self.view.leaks()

@@ -14,11 +14,12 @@ from rr.config.model import Instance, Tor
 from rr.engine.pb import gobgp_pb2 as pb
 from rr.net import Address, Network
 
-_FAMILIES = {
+FAMILIES = {
     "ipv4": pb.Family(afi=pb.Family.AFI_IP, safi=pb.Family.SAFI_UNICAST),
     "ipv6": pb.Family(afi=pb.Family.AFI_IP6, safi=pb.Family.SAFI_UNICAST),
 }
-_AFI = {family.afi: name for name, family in _FAMILIES.items()}
+"""The address families by the names that the configuration has for them."""
+_AFI = {family.afi: name for name, family in FAMILIES.items()}
 _BFD_INTERVAL = 300_000
 """Microseconds between BFD packets; three lost ones are a failure."""
 _BFD_MULTIPLIER = 3
@@ -181,7 +182,7 @@ def _write_session(message: pb.Peer | pb.PeerGroup, session: Session) -> None:
     message.graceful_restart.deferral_time = session.deferral_time
     for name in sorted(session.families):
         family = message.afi_safis.add()
-        family.config.family.CopyFrom(_FAMILIES[name])
+        family.config.family.CopyFrom(FAMILIES[name])
         family.config.enabled = True
         family.mp_graceful_restart.config.enabled = True
         family.add_paths.config.send_max = session.add_paths
@@ -226,6 +227,11 @@ def is_explicit(message: pb.Peer) -> bool:
     except ValueError:
         return False
     return True
+
+
+def read_received(message: pb.Peer) -> tuple[Address, int]:
+    """A peer's address, and how many routes it announces, accepted or not."""
+    return ip_address(message.state.neighbor_address), sum(f.state.received for f in message.afi_safis)
 
 
 def read_ranges(messages: "list[pb.DynamicNeighbor]") -> dict[Network, str]:

@@ -190,13 +190,15 @@ def _attribute_checks(announcement: Announcement, node: NodeAllocation) -> Itera
     next_hop = announcement.next_hop
     if next_hop is not None:
         own = next_hop in node.addresses
-        text = f"next hop {next_hop} is {'an' if own else 'not an'} address of {node.name}"
+        text = f"{announcement.prefix} has next hop {next_hop}, {'an' if own else 'not an'} address of {node.name}"
         yield Check("next-hop", own, text, None if own else Reason.NEXT_HOP)
     if announcement.as_path:
-        text = f"AS_PATH is {announcement.as_path}; a node's own routes have an empty one"
+        text = (
+            f"{announcement.prefix} has AS_PATH {announcement.as_path}; a node's own routes have an empty one"
+        )
         yield Check("as-path", False, text, Reason.AS_PATH)
     else:
         yield Check("as-path", True, "AS_PATH is empty")
     if announcement.originator_id or announcement.cluster_list:
-        text = "it carries ORIGINATOR_ID or CLUSTER_LIST, which only a route reflector sets (RFC 4456, section 8)"
+        text = f"{announcement.prefix} carries ORIGINATOR_ID or CLUSTER_LIST, which only a reflector sets (RFC 4456)"
         yield Check("reflected", False, text, Reason.REFLECTED)

@@ -1,4 +1,4 @@
-"""The event history: what happened, in plain sentences, numbered, bounded, and kept over a restart of the controller."""
+"""The event history: what happened, in plain sentences, numbered, bounded, and kept over a restart of rrd."""
 
 import asyncio
 import contextlib

@@ -153,8 +153,7 @@ class LiveView:
         announcement = heard.announcement
         self.violations.ended(announcement.peer, announcement.prefix)
         if announcement.originator_id or announcement.cluster_list:
-            if node := self.allocations.node_at(announcement.peer):
-                self.reflecting.add((node.name, announcement.prefix))
+            self._settle_reflecting(self.judge(announcement))
 
     def _rejected(self, heard: Heard, *, again: bool) -> None:
         verdict = self.judge(heard.announcement)
@@ -175,24 +174,27 @@ class LiveView:
     def _settle_reflecting(self, verdict: Verdict) -> None:
         """A node that announces the prefix properly again may have it back."""
         pair = (verdict.node or "", verdict.announcement.prefix)
-        if pair in self.reflecting and verdict.reason is not Reason.REFLECTED:
+        if verdict.reason is Reason.REFLECTED:
+            self.reflecting.add(pair)
+        else:
             self.reflecting.discard(pair)
 
     def _forget(self, address: Address, prefix: Network) -> None:
         self.violations.ended(address, prefix)
         peer = self.peers.get(address)
-        if peer and (heard := peer.heard.pop(prefix, None)) and heard.reason is Reason.REFLECTED:
-            if node := self.allocations.node_at(address):
-                self.reflecting.discard((node.name, prefix))
+        heard = peer.heard.pop(prefix, None) if peer else None
+        node = self.allocations.node_at(address)
+        if heard and node and heard.reason is Reason.REFLECTED:
+            self.reflecting.discard((node.name, prefix))
 
     # What the rules say
 
     def judge(self, announcement: Announcement) -> Verdict:
         """The verdict of the rules in force; a prefix that was the node's once is called revoked."""
         verdict = judge(self.rules, self.allocations, announcement)
-        if verdict.reason is Reason.NOT_ALLOCATED and verdict.node:
-            if (verdict.node, announcement.prefix) in self._once_owned:
-                return verdict.because(Reason.REVOKED, f"{announcement.prefix} was taken from {verdict.node}")
+        pair = (verdict.node or "", announcement.prefix)
+        if verdict.reason is Reason.NOT_ALLOCATED and pair in self._once_owned:
+            return verdict.because(Reason.REVOKED, f"{announcement.prefix} was taken from {verdict.node}")
         return verdict
 
     def role(self, address: Address) -> Role:

@@ -25,7 +25,7 @@ class Path:
 
     @property
     def preference(self) -> tuple[bool, int, int, int]:
-        """How the engine breaks a tie once the rules have levelled all else: router id, then address (RFC 4271, 9.1.2.2)."""
+        """How the engine breaks a tie once the rules have levelled all else (RFC 4271, section 9.1.2.2)."""
         router_id = int(IPv4Address(self.peer.router_id)) if self.peer.router_id else 0
         return (
             self.heard.announcement.next_hop is None,
