@@ -129,7 +129,7 @@ class Appliance:
         except ValueError as error:
             raise CommandFailed(f"rrctl {' '.join(words)} printed no JSON: {printed[:500]!r}") from error
 
-    def violations(self, **wanted: str) -> list[dict[str, Any]]:
+    def violations(self, **wanted: str | bool) -> list[dict[str, Any]]:
         """Violations whose keys have these values, for example `reason="more-specific"`."""
         found: list[dict[str, Any]] = self.rrctl("violations")
         return [v for v in found if all(v.get(key) == value for key, value in wanted.items())]

@@ -1,0 +1,1 @@
+"""Scenarios: the appliance among real peers."""
