@@ -84,7 +84,7 @@ class Appliance(Protocol):
         """
 
     def config(self) -> Row:
-        """Answer `{file, loaded, digest, config}`, the last being what is in force, with its defaults.
+        """Answer `{file, loaded, digest, config}`, the last being what is in force, as rr.yaml says it.
 
         Paths of password files may be shown, what is in them never.
         """

@@ -166,7 +166,7 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
         Key(
             "config",
             "object",
-            "the configuration in force, defaults included; never what is in password files",
+            "the configuration in force, as rr.yaml says it, defaults included; never what is in password files",
         ),
     ),
     "config.reload": (

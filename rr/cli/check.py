@@ -60,7 +60,8 @@ def _too_late(_number: int, _frame: FrameType | None) -> None:
 def _understood(answer: Any, path: str) -> dict[str, Any]:
     fits = (
         isinstance(answer, dict)
-        and answer.get("exit") in (0, 1, 2, 3)
+        and type(answer.get("exit")) is int
+        and 0 <= answer["exit"] <= UNKNOWN
         and isinstance(answer.get("line"), str)
         and isinstance(answer.get("perfdata"), str)
     )

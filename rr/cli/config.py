@@ -1,5 +1,6 @@
 """`rrctl config`: validate a file, show what is in force, compare, reload."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from rr.cli.output import Output, count, one_line
 from rr.errors import ControllerUnavailable, ProblemsError
 
 if TYPE_CHECKING:
+    from rr.config.model import Config
     from rr.errors import Problem
 
 DEFAULT_FILE = "/etc/rr/rr.yaml"
@@ -62,24 +64,34 @@ def validate(ctx: click.Context, file: str, host_checks: bool) -> None:
 
 
 def _problems(client: Client, file: Path, host_checks: bool) -> tuple[Sequence["Problem"], str]:
-    from rr.config import load  # Only here: it brings pydantic and YAML with it.
+    from rr.config.load import load  # Only here: it brings pydantic and YAML with it.
 
     try:
-        loaded = load.load(file)
+        loaded = load(file)
     except ProblemsError as refused:
         return refused.problems, ""
     racks = sum(len(instance.racks) for instance in loaded.instances.values())
     summary = f"{count(len(loaded.instances), 'instance')}, {count(racks, 'rack')}"
-    return load.check_host(loaded, running=_running(client)) if host_checks else (), summary
+    return _host_problems(client, loaded) if host_checks else (), summary
 
 
-def _running(client: Client) -> frozenset[str]:
-    """Name the instances whose engines hold their ports already, by asking rrd if there is one."""
+def _host_problems(client: Client, loaded: "Config") -> Sequence["Problem"]:
+    """Try addresses and ports, leaving out what rrd and its engines hold here already, if they run."""
+    from rr.config.host import check_host
+
     try:
         instances = client.get("status", QUICK)["instances"]
+        serving = client.get("config", QUICK)["config"]["http"]["listen"]
     except (ControllerUnavailable, Rejected):
-        return frozenset()
-    return frozenset(row["instance"] for row in instances if row["engine"]["state"] == "running")
+        instances, serving = [], None
+    running = {row["instance"] for row in instances if row["engine"]["state"] == "running"}
+    listen = loaded.http.listen
+    return check_host(
+        loaded,
+        running=running,
+        serving=listen if serving in (str(listen), listen.model_dump()) else None,
+        privileged=os.geteuid() != 0,
+    )
 
 
 @command(config)

@@ -65,11 +65,13 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; Ctrl-C ends it quietly."""
+        """Run the command; Ctrl-C ends it quietly, and so does a reader of its output that stops."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
+        except BrokenPipeError:
+            ctx.exit(_silence())
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""
@@ -146,8 +148,6 @@ def guarded(arguments: list[str]) -> int:
         return _tell_problems(rejected)
     except RRError as failed:
         return _fail(str(failed), FAILED)
-    except BrokenPipeError:
-        return _silence()
     return result if isinstance(result, int) else 0
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import copy
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -93,6 +92,8 @@ class MemoryAppliance:
         ]
         self.violation_rows = [dict(VIOLATION)]
         self.event_rows = [event(number) for number in range(1, 21)]
+        held = {"name": "rr-a", "state_dir": "/var/lib/rr", "http": {"listen": "127.0.0.1:9632"}}
+        self.config_row: Row = {**STATUS["config"], "config": held}
         self.config_fault: ConfigError | None = None
         self.held = False
         self.subscribers: list[asyncio.Queue[Row | None]] = []
@@ -174,14 +175,14 @@ class MemoryAppliance:
 
     def topology(self) -> Row:
         rack = {
-            "rack": "rack-1", "ranges": ["10.2.0.0/24"], "tors": [{"address": "10.2.0.250", "state": "established"}],
+            "rack": "rack-1", "ranges": ["10.2.0.0/24"],
+            "tors": [{"address": "10.2.0.250", "state": "established"}],
             "nodes": [{"node": "node-1", "addresses": ["10.2.0.2"], "state": "established"}],
         }  # fmt: skip
         return {"name": "rr-a", "instances": [{"instance": "main", "asn": 64512, "racks": [rack]}]}
 
     def config(self) -> Row:
-        held: dict[str, Any] = {"name": "rr-a", "state_dir": "/var/lib/rr"}
-        return {"file": "/etc/rr/rr.yaml", "loaded": BEFORE, "digest": "5e884898", "config": held}
+        return self.config_row
 
     def counts(self) -> Row:
         return {

@@ -1,0 +1,140 @@
+"""Tables and JSON of what is listed."""
+
+import json
+
+import pytest
+
+from rr.api.keys import faults
+from tests.unit.api.memory import peer
+from tests.unit.cli.conftest import Background, Rrctl
+
+
+@pytest.mark.parametrize("command", ["peers", "routes", "violations", "events"])
+def test_json_is_a_list_on_one_line_with_the_documented_keys(
+    rrd: Background, rrctl: Rrctl, command: str
+) -> None:
+    for arguments in (["--output", "json", command], [command, "-o", "json"]):
+        ran = rrctl(*arguments)
+        assert (ran.code, ran.err, ran.out.count("\n")) == (0, "", 1)
+        rows = json.loads(ran.out)
+        assert rows
+        assert faults(command, rows) == []
+
+
+def test_peers_are_aligned_and_fit(rrd: Background, rrctl: Rrctl) -> None:
+    ran = rrctl("peers")
+    lines = ran.out.splitlines()
+    assert lines[0].split() == [
+        "INSTANCE", "ADDRESS", "NODE", "RACK", "ROLE", "STATE", "SINCE", "RECV", "ACC", "REJ", "ADV"
+    ]  # fmt: skip
+    assert len(lines) == 4
+    assert len({line.index("rack-1") for line in lines[1:]}) == 1
+    assert max(map(len, lines)) <= 100
+    assert not any("\x1b" in line or line.endswith(" ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "addresses"),
+    [
+        (["--role", "tor"], ["10.2.0.250"]),
+        (["--state", "idle"], ["10.2.0.3"]),
+        (["--rack", "rack-1", "--state", "established"], ["10.2.0.2", "10.2.0.250"]),
+        (["--rack", "rack-9"], []),
+        (["--instance", "main", "--role", "node"], ["10.2.0.2", "10.2.0.3"]),
+    ],
+)
+def test_peers_are_filtered(
+    rrd: Background, rrctl: Rrctl, arguments: list[str], addresses: list[str]
+) -> None:
+    rows = json.loads(rrctl("--output", "json", "peers", *arguments).out)
+    assert [row["address"] for row in rows] == addresses
+
+
+def test_nothing_to_show_is_said_on_stderr(rrd: Background, rrctl: Rrctl) -> None:
+    ran = rrctl("peers", "--rack", "rack-9")
+    assert (ran.code, ran.out, ran.err) == (0, "", "No session matches.\n")
+
+
+def test_routes_that_hold_an_address(rrd: Background, rrctl: Rrctl) -> None:
+    rows = [line.split() for line in rrctl("routes", "10.244.1.7").out.splitlines()]
+    assert [row[1] for row in rows] == ["PREFIX", "10.244.1.0/24", "10.244.0.0/16"]
+
+
+def test_violations_name_the_reason(rrd: Background, rrctl: Rrctl) -> None:
+    assert "foreign-prefix" in rrctl("violations", "--node", "node-2").out
+    assert rrctl("violations", "--node", "node-1").out == ""
+
+
+def test_a_prefix_that_is_none_is_said_with_the_way_out(rrd: Background, rrctl: Rrctl) -> None:
+    ran = rrctl("routes", "10.244.1.7/24")
+    assert (ran.code, ran.out) == (1, "")
+    assert (
+        ran.err == "rrctl: 10.244.1.7/24 has bits set behind its prefix length; did you mean 10.244.1.0/24?\n"
+    )
+
+
+def test_a_nodes_name_cannot_steer_the_terminal(rrd: Background, rrctl: Rrctl) -> None:
+    rrd.appliance.peer_rows = [peer(1) | {"node": "a\x1b[2Jb\nc\u202e"}]
+    ran = rrctl("peers")
+    assert "a?[2Jb?c?" in ran.out
+    assert "\x1b" not in ran.out
+
+
+def test_status_fits_one_screen(rrd: Background, rrctl: Rrctl) -> None:
+    rrd.appliance.status_row["problems"] = [{"severity": "warning", "text": "The allocations are old."}]
+    lines = rrctl("status").out.splitlines()
+    assert lines[0].startswith("rr-a is ready, version 0.1.0, up ")
+    assert lines[2].startswith(
+        "allocations    2 nodes, 3 prefixes, read 3s ago, from file:/etc/rr/allocations.yaml"
+    )
+    assert lines[3] == "warning        The allocations are old."
+    assert lines[5].split()[:4] == ["INSTANCE", "AS", "ROUTER", "ID"]
+    assert lines[6].split() == [
+        "main", "64512", "10.0.0.11", "running", "4.8.0", "in", "force", "1/2", "1/1", "3", "1", "1"
+    ]  # fmt: skip
+    status = json.loads(rrctl("--output", "json", "status").out)
+    assert faults("status", status) == []
+
+
+def test_explain_ticks_and_crosses(rrd: Background, rrctl: Rrctl) -> None:
+    ran = rrctl("explain", "10.244.1.0/24", "--from", "node-1")
+    assert ran.code == 0
+    assert ran.out.splitlines() == [
+        "10.244.1.0/24 from node-1 (10.2.0.2, rack-1, instance main): accepted",
+        "10.244.1.0/24 is node-1's own.",
+        "  ✓ known node  10.2.0.2 is node-1's address",
+        "  ✓ prefix      the prefix is allocated to node-1",
+        "  ✓ next hop    not reached",
+        "It goes to:",
+        "  the ToR of rack-1",
+    ]
+    rejected = rrctl("explain", "10.244.1.0/24", "--from", "node-2").out
+    assert "rejected (foreign-prefix)" in rejected
+    assert "  ✗ prefix" in rejected
+    assert "  · next hop" in rejected
+    assert "It goes to" not in rejected
+
+
+def test_explain_of_an_unknown_peer_fails_with_the_way_out(rrd: Background, rrctl: Rrctl) -> None:
+    ran = rrctl("explain", "10.244.1.0/24", "--from", "node-9")
+    assert ran.code == 1
+    assert ran.err == (
+        "rrctl: 'node-9' is neither an address nor a node that the IPAM knows; see rrctl ipam show\n"
+    )
+
+
+def test_ipam_shows_nodes_and_pools(rrd: Background, rrctl: Rrctl) -> None:
+    ran = rrctl("ipam", "show")
+    assert "node-1  10.2.0.2" in ran.out
+    assert "10.100.0.0/24  every node" in ran.out
+    rows = json.loads(rrctl("ipam", "show", "--node", "node-2", "--output", "json").out)
+    keys = {"vip", "node", "addresses", "prefixes", "nodes", "source"}
+    assert [set(row) for row in rows] == [keys, keys]
+    assert [(row["vip"], row["node"]) for row in rows] == [(False, "node-2"), (True, None)]
+
+
+def test_ipam_accept(rrd: Background, rrctl: Rrctl) -> None:
+    ran = rrctl("ipam", "accept")
+    assert (ran.code, ran.err) == (1, "rrctl: No allocations are held back; there is nothing to accept\n")
+    rrd.appliance.held = True
+    assert rrctl("ipam", "accept").out == "Accepted: 1 change.\n  node-2 loses 10.244.2.0/24.\n"
