@@ -464,6 +464,7 @@ def _instance_problems(runner: InstanceRunner) -> list[Row]:
     elif not health_.in_force:
         problems.append(_critical(f"Instance {runner.name}: the policy is not in force: {health_.problem}"))
     down = [tor for tor in view.rules.tors() if tor not in view.peers or not view.peers[tor].up]
+    problems += [_warning(sentence) for sentence in view.excesses()]
     if health_.state is EngineState.RUNNING:
         problems += [_warning(f"Instance {runner.name}: ToR {tor} has no session.") for tor in down]
     return problems

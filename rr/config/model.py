@@ -121,7 +121,7 @@ class Nodes(Model):
     )
     max_prefixes: PrefixCount = Field(
         default=256,
-        description="Announced prefixes per node and address family; past it the node is quarantined.",
+        description="Announced prefixes per node, accepted or not; a node with more is a warning of `rrctl check`.",
     )
     ttl_security: Flag = Field(
         default=False,

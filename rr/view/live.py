@@ -159,7 +159,7 @@ class LiveView:
         verdict = self.judge(heard.announcement)
         heard.reason = verdict.reason
         self._settle_reflecting(verdict)
-        if verdict.reason is None:
+        if verdict.reason in (None, Reason.UNKNOWN_PEER):
             # The engine is about to learn of a grant, or the session is going down.
             self.violations.ended(heard.announcement.peer, heard.announcement.prefix)
             return
@@ -223,6 +223,14 @@ class LiveView:
         for peer in self.peers.values():
             for heard in peer.heard.values():
                 yield peer, heard
+
+    def excesses(self) -> Iterator[str]:
+        """Say which nodes announce more than their rack allows."""
+        for peer in self.peers.values():
+            rack = self.rules.rack_of(peer.address)
+            most = self.rules.instance.racks[rack].nodes.max_prefixes if rack else 0
+            if rack and len(peer.heard) > most:
+                yield f"{self.called(peer.address)} announces {len(peer.heard)} prefixes, {rack} allows {most}."
 
     def leaks(self) -> set[Address]:
         """Peers of which the engine holds a route that the rules refuse."""
