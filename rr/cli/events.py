@@ -76,14 +76,15 @@ def _one(output: Output, row: Any) -> None:
 
 def _following(client: Client, last: int | None) -> Iterator[Any]:
     """Yield events for ever, coming back with the last id whenever the stream ends."""
-    failures = 0
+    tries, said = 0, False
     while True:
         try:
             for row in client.stream(last):
-                last, failures = row["id"], 0
+                last, tries, said = row["id"], 0, False
                 yield row
         except ControllerUnavailable as fault:
-            if not failures:
+            if not said:
                 click.echo(f"rrctl: {fault}; trying again", err=True)
-        time.sleep(WAITS[min(failures, len(WAITS) - 1)])
-        failures += 1
+            said = True
+        time.sleep(WAITS[min(tries, len(WAITS) - 1)])
+        tries += 1

@@ -84,6 +84,14 @@ class Background:
         time.sleep(pause)
         asyncio.run_coroutine_threadsafe(self._api.start(self.path, None), self._loop).result(5)
 
+    def wait_for_a_reader(self) -> None:
+        """Wait until somebody follows the events."""
+        for _ in range(500):
+            if self.appliance.subscribers:
+                return
+            time.sleep(0.01)
+        raise AssertionError("nobody follows the events")
+
     def happen(self, row: Row) -> None:
         self._loop.call_soon_threadsafe(self.appliance.happen, row)
 

@@ -48,6 +48,7 @@ def test_following_outlasts_a_restart_of_rrd_and_misses_nothing(rrd: Background)
     with _following(rrd.path) as process:
         for _ in range(10):
             _line(process)
+        rrd.wait_for_a_reader()
         rrd.appliance.event_rows.append(event(21))
         rrd.restart(pause=1.2)
         rrd.happen(event(22))
@@ -63,6 +64,7 @@ def test_ctrl_c_ends_it_quietly(rrd: Background) -> None:
     with _following(rrd.path) as process:
         for _ in range(10):
             _line(process)
+        rrd.wait_for_a_reader()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=5)
     assert (process.returncode, out, err) == (130, "", "")
@@ -75,6 +77,7 @@ def test_a_reader_that_stops_ends_it_quietly(rrd: Background) -> None:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
+        rrd.wait_for_a_reader()
         rrd.happen(event(21))
         assert process.wait(5) == 141
         assert process.stderr.read() == ""
