@@ -464,6 +464,9 @@ def _instance_problems(runner: InstanceRunner) -> list[Row]:
     elif not health_.in_force:
         problems.append(_critical(f"Instance {runner.name}: the policy is not in force: {health_.problem}"))
     down = [tor for tor in view.rules.tors() if tor not in view.peers or not view.peers[tor].up]
+    if health_.disagreeing:
+        text = f"engine and rules disagree about the routes of {health_.disagreeing} peers"
+        problems.append(_warning(f"Instance {runner.name}: {text}; please report it."))
     problems += [_warning(sentence) for sentence in view.excesses()]
     if health_.state is EngineState.RUNNING:
         problems += [_warning(f"Instance {runner.name}: ToR {tor} has no session.") for tor in down]

@@ -7,7 +7,7 @@ path comes as a withdrawal that still has its attributes; a real withdrawal has 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from rr.engine.pb import gobgp_pb2 as pb
 from rr.net import Address, Network
@@ -131,6 +131,9 @@ def read_path(path: pb.Path) -> RouteSeen | RouteGone:
             originator = attribute.originator_id.id
         elif kind == "cluster_list":
             clusters = tuple(attribute.cluster_list.ids)
+    if prefix.version == 6 and isinstance(next_hop, IPv4Address):
+        # The engine prints an IPv4-mapped next hop as if it were IPv4, but its policy does not take it for that.
+        next_hop = IPv6Address(f"::ffff:{next_hop}")
     announcement = Announcement(peer, prefix, next_hop, as_path, originator, clusters)
     return RouteSeen(announcement, not path.is_withdraw, path.age.seconds, path.stale)
 

@@ -68,6 +68,8 @@ class Health:
     verified: float | None = None
     problem: str | None = None
     repairs: int = 0
+    disagreeing: int = 0
+    """Peers about whose routes the engine and the rules disagree, twice in a row."""
     changes: int = 0
 
     def become(self, state: EngineState) -> None:
@@ -105,6 +107,7 @@ class InstanceRunner:
         """Whether allocations were ever known; an adopted engine keeps its policy until they are."""
         self._suspended: frozenset[Suspension] = frozenset()
         self._leaking: set[Address] = set()
+        self._withheld: set[Address] = set()
 
     # What is wanted
 
@@ -339,7 +342,9 @@ class InstanceRunner:
         """Where engine and rules disagree about a peer's routes, judge them again; if that does not help, reset."""
         if not self.allocated:
             return
-        leaking = self.view.leaks()
+        leaking, withheld = self.view.leaks(), self.view.withheld()
+        self.health.disagreeing = len((leaking & self._leaking) | (withheld & self._withheld))
+        self._withheld = withheld
         stubborn = leaking & self._leaking
         for address in stubborn:
             self._say(
@@ -348,7 +353,7 @@ class InstanceRunner:
                 f"session with {self.view.called(address)} is reset: a route of it stayed",
             )
             await reconciler.reset(address)
-        await reconciler.refresh((leaking - stubborn) | self.view.withheld())
+        await reconciler.refresh((leaking - stubborn) | withheld)
         self._leaking = leaking - stubborn
 
 

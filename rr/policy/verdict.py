@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
+from ipaddress import IPv6Address
 
 from rr.ipam.allocations import Allocations, NodeAllocation
 from rr.net import Address, Network
@@ -190,7 +191,10 @@ def _attribute_checks(announcement: Announcement, node: NodeAllocation) -> Itera
     next_hop = announcement.next_hop
     if next_hop is not None:
         own = next_hop in node.addresses
+        mapped = isinstance(next_hop, IPv6Address) and next_hop.ipv4_mapped
         text = f"{announcement.prefix} has next hop {next_hop}, {'an' if own else 'not an'} address of {node.name}"
+        if mapped:
+            text += ", and as an IPv4 address in IPv6 form it is of no use to a ToR: announce with an IPv6 next hop"
         yield Check("next-hop", own, text, None if own else Reason.NEXT_HOP)
     if announcement.as_path:
         text = (
