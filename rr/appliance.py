@@ -21,6 +21,7 @@ from rr.config.host import check_host
 from rr.config.load import load, parse
 from rr.config.model import Config
 from rr.config.secrets import read_secret
+from rr.engine import addresses
 from rr.engine.process import Program
 from rr.engine.runner import EngineState, InstanceRunner, Setting
 from rr.engine.speaker import Plan, plan
@@ -62,6 +63,7 @@ class Appliance:
         self.resume_sources: asyncio.Event = asyncio.Event()
         self._plans = plans(config)
         self._background: set[asyncio.Task[object]] = set()
+        self._missing: frozenset[Address] = frozenset()
 
     def _keeper(self, config: Config) -> Keeper:
         return Keeper(config.state_dir, config.ipam.guard, [source.name for source in config.ipam.sources])
@@ -78,9 +80,27 @@ class Appliance:
         runner = InstanceRunner(name, setting, self.settings.run_dir, self.program, self.history.add)
         if self.keeper.known:
             runner.allocate(self.keeper.allocations)
-        self.counters.know_instance(name)
         self.instances[name] = runner
         self.tasks[name] = asyncio.create_task(runner.run(), name=f"instance {name}")
+
+    async def follow_addresses(self) -> None:
+        """Notice listen addresses that come and go, for as long as the kernel tells."""
+        try:
+            async for _ in addresses.changes():
+                self._look_at_addresses()
+        except OSError as error:
+            _log.warning("addresses of this host are not watched", why=str(error))
+
+    def _look_at_addresses(self) -> None:
+        wanted = {a: name for name, i in self.settings.instances.items() for a in i.listen}
+        missing = addresses.missing(wanted)
+        for address in missing - self._missing:
+            self.history.add(
+                "address", str(address), f"{address}, where {wanted[address]} listens, is gone from this host"
+            )
+        for address in (self._missing - missing) & wanted.keys():
+            self.history.add("address", str(address), f"{address}, where {wanted[address]} listens, is back")
+        self._missing = missing
 
     async def stop_instances(self, *, engines: bool) -> None:
         """Let go of the instances; with `engines`, end their engines in order too."""
@@ -141,8 +161,8 @@ class Appliance:
             for node, prefixes in _by_node(pairs).items():
                 self.history.add(kind, node, f"{node} {verb} {', '.join(map(str, prefixes))}")
         for name in moved.addresses_changed:
-            addresses = ", ".join(map(str, decision.allocations.nodes[name].addresses))
-            self.history.add("ipam", name, f"the addresses of {name} are now {addresses}")
+            now = ", ".join(map(str, decision.allocations.nodes[name].addresses))
+            self.history.add("ipam", name, f"the addresses of {name} are now {now}")
 
     # Configuration
 
@@ -163,6 +183,7 @@ class Appliance:
         result = "applied" if difference.changes else "unchanged"
         self.counters.config_reloads.labels(result=result).inc()
         await self._apply(config)
+        self._look_at_addresses()
         for sentence in difference.changes:
             self.history.add("config", str(self.file), sentence)
         await self._applied()
@@ -261,6 +282,7 @@ class Appliance:
                 "digest": engine.policy.digest() if engine.policy else None,
                 "statements": len(engine.policy.imports) if engine.policy else 0,
                 "verified": clock.text(engine.verified),
+                "changes": engine.changes,
                 "repairs": engine.repairs,
             },
             "sessions": {
@@ -283,6 +305,10 @@ class Appliance:
     def problems(self) -> list[Row]:
         """What an operator should look at, the worst first."""
         found = [*self._ipam_problems()]
+        found += [
+            _critical(f"{a} is not an address of this host: no peer reaches it.")
+            for a in sorted(map(str, self._missing))
+        ]
         for runner in self.instances.values():
             found += _instance_problems(runner)
         return sorted(found, key=lambda problem: str(problem["severity"]))
@@ -405,12 +431,12 @@ class Appliance:
         if instance is not None and instance not in self.instances:
             raise NotFound(f"there is no instance {instance}", f"it is one of {', '.join(self.instances)}")
         chosen = [self.instances[instance]] if instance else list(self.instances.values())
-        addresses = self._addresses(from_)
+        candidates = self._addresses(from_)
         for runner in chosen:
-            for address in addresses:
+            for address in candidates:
                 if runner.view.rack(address):
                     return runner, address
-        return chosen[0], addresses[0]
+        return chosen[0], candidates[0]
 
     def _addresses(self, from_: str) -> Sequence[Address]:
         try:

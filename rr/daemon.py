@@ -47,13 +47,14 @@ class Daemon:
         self.appliance.start_instances()
         http = asyncio.create_task(self._serve())
         reloads = asyncio.create_task(self._follow_hangups())
+        addresses = asyncio.create_task(self.appliance.follow_addresses())
         _log.info("rrd runs", version=__version__, name=self.appliance.settings.name)
         failed = await self._until_ended(sources, http, reloads)
-        for task in (sources, reloads):
+        for task in (sources, reloads, addresses):
             task.cancel()
         await self.appliance.stop_instances(engines=self.stop_engines)
         http.cancel()
-        await asyncio.gather(sources, http, reloads, return_exceptions=True)
+        await asyncio.gather(sources, http, reloads, addresses, return_exceptions=True)
         left = "engines were stopped" if self.stop_engines else "engines run on"
         _log.info(f"rrd ends; {left}")
         if failed:
