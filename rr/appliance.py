@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from prometheus_client import CollectorRegistry
 
-from rr import __version__, changes
+from rr import __version__, changes, report
 from rr.api import health
 from rr.api.appliance import NotFound, Refused
 from rr.api.counters import Counters
@@ -30,10 +30,8 @@ from rr.ipam.allocations import Changes
 from rr.ipam.keeper import Decision, Keeper
 from rr.ipam.reading import Reading
 from rr.net import Address, Network
-from rr.policy.verdict import Announcement, Verdict
 from rr.view import clock, rows
 from rr.view.events import EventHistory
-from rr.view.live import ESTABLISHED, LiveView, Role
 
 _log = structlog.get_logger(__name__)
 Row = dict[str, Any]
@@ -41,8 +39,6 @@ APPLY_PATIENCE = 15.0
 """Seconds that a reload waits for the engines to hold what is wanted, before it answers all the same."""
 _TOLD_ONE_BY_ONE = 50
 """Nodes that an IPAM change may concern for each to get an event of its own."""
-SOURCE_PATIENCE = 900.0
-"""Seconds after which an IPAM source that does not answer is critical and no longer a warning."""
 
 
 class Appliance:
@@ -242,7 +238,7 @@ class Appliance:
 
     def status(self) -> Row:
         """What the appliance is doing."""
-        instances = [self._instance_status(runner) for runner in self.instances.values()]
+        instances = [report.instance(runner) for runner in self.instances.values()]
         return {
             "name": self.settings.name,
             "version": __version__,
@@ -261,72 +257,16 @@ class Appliance:
             "problems": self.problems(),
         }
 
-    def _instance_status(self, runner: InstanceRunner) -> Row:
-        view, engine = runner.view, runner.health
-        up = [peer for peer in view.peers.values() if peer.up]
-        nodes = [peer.address for peer in up if view.role(peer.address) is Role.NODE]
-        heard = [entry for _, entry in view.heard()]
-        return {
-            "instance": runner.name,
-            "asn": runner.setting.instance.asn,
-            "router_id": str(runner.setting.instance.router_id),
-            "engine": {
-                "state": str(engine.state),
-                "version": engine.version,
-                "pid": engine.pid,
-                "restarts": engine.restarts,
-                "since": clock.text(engine.since),
-            },
-            "policy": {
-                "in_force": engine.in_force,
-                "digest": engine.policy.digest() if engine.policy else None,
-                "statements": len(engine.policy.imports) if engine.policy else 0,
-                "verified": clock.text(engine.verified),
-                "changes": engine.changes,
-                "repairs": engine.repairs,
-            },
-            "sessions": {
-                "nodes": {
-                    "up": len(nodes),
-                    "known": sum(view.allocations.node_at(address) is not None for address in nodes),
-                    "expected": self._expected(view),
-                },
-                "tors": {"up": len(up) - len(nodes), "expected": len(list(view.rules.tors()))},
-            },
-            "routes": {
-                "accepted": sum(entry.accepted for entry in heard),
-                "rejected": sum(not entry.accepted for entry in heard),
-            },
-        }
-
-    def _expected(self, view: LiveView) -> int:
-        return sum(any(map(view.rules.rack_of, node.addresses)) for node in view.allocations.nodes.values())
-
     def problems(self) -> list[Row]:
         """What an operator should look at, the worst first."""
-        found = [*self._ipam_problems()]
+        found = report.ipam_problems(self.keeper)
         found += [
-            _critical(f"{a} is not an address of this host: no peer reaches it.")
+            report.critical(f"{a} is not an address of this host: no peer reaches it.")
             for a in sorted(map(str, self._missing))
         ]
         for runner in self.instances.values():
-            found += _instance_problems(runner)
+            found += report.instance_problems(runner)
         return sorted(found, key=lambda problem: str(problem["severity"]))
-
-    def _ipam_problems(self) -> Sequence[Row]:
-        status = self.keeper.status()
-        problems = []
-        if not self.keeper.known:
-            problems.append(_critical("No allocations were ever known: no route is accepted."))
-        problems += [_critical(f"New allocations are {held['reason']}") for held in status["held"] or ()]
-        if status["error"]:
-            say = _critical if status["age_seconds"] > SOURCE_PATIENCE else _warning
-            problems.append(
-                say(f"The allocations last known stay in force, since the IPAM fails: {status['error']}")
-            )
-        if status["state_error"]:
-            problems.append(_warning(f"The state is not kept: {status['state_error']}"))
-        return problems
 
     def check(self) -> Row:
         """The one line of a health check."""
@@ -367,32 +307,13 @@ class Appliance:
 
     def allocations(self) -> Row:
         """Who owns what."""
-        allocations, source = self.keeper.allocations, self.keeper.status()["source"]
-        return {
-            "nodes": [
-                {
-                    "node": node.name,
-                    "addresses": [str(a) for a in node.addresses],
-                    "prefixes": [str(p) for p in node.prefixes],
-                    "source": source,
-                }
-                for node in allocations.nodes.values()
-            ],
-            "vips": [
-                {
-                    "prefixes": [str(p) for p in pool.prefixes],
-                    "nodes": None if pool.nodes is None else sorted(pool.nodes),
-                    "source": source,
-                }
-                for pool in allocations.vips
-            ],
-        }
+        return report.allocations(self.keeper)
 
     def topology(self) -> Row:
         """Instances, racks, ToRs and nodes as a tree."""
         return {
             "name": self.settings.name,
-            "instances": [_instance_tree(runner) for runner in self.instances.values()],
+            "instances": [report.tree(runner) for runner in self.instances.values()],
         }
 
     async def accept(self) -> Row:
@@ -408,24 +329,7 @@ class Appliance:
     def explain(self, prefix: str, from_: str, instance: str | None) -> Row:
         """Judge an announcement, and say where the route would go."""
         runner, peer = self._asked(from_, instance)
-        network = ip_network(prefix)
-        known = runner.view.peers.get(peer)
-        heard = known.heard.get(network) if known else None
-        announcement = heard.announcement if heard else Announcement(peer, network)
-        verdict = runner.view.judge(announcement)
-        return {
-            "instance": runner.name,
-            "prefix": prefix,
-            "from": str(peer),
-            "node": verdict.node,
-            "rack": verdict.rack,
-            "accepted": verdict.accepted,
-            "reason": str(verdict.reason) if verdict.reason else None,
-            "text": verdict.text,
-            "announced": heard is not None,
-            "checks": [{"check": check.name, "ok": check.ok, "text": check.text} for check in verdict.checks],
-            "sent_to": _receivers(runner.view, verdict) if verdict.accepted else [],
-        }
+        return report.explanation(runner, peer, ip_network(prefix))
 
     def _asked(self, from_: str, instance: str | None) -> tuple[InstanceRunner, Address]:
         if instance is not None and instance not in self.instances:
@@ -471,76 +375,3 @@ def _sentences(moved: Changes) -> list[str]:
     said += [f"{node} loses {prefix}" for node, prefix in moved.revoked]
     said += [f"{node} is no longer known" for node in moved.nodes_removed]
     return said + (["the VIP pools changed"] if moved.vips_changed else [])
-
-
-def _critical(text: str) -> Row:
-    return {"severity": "critical", "text": text}
-
-
-def _warning(text: str) -> Row:
-    return {"severity": "warning", "text": text}
-
-
-def _instance_problems(runner: InstanceRunner) -> list[Row]:
-    health_, view, problems = runner.health, runner.view, []
-    if health_.state is not EngineState.RUNNING:
-        problems.append(
-            _critical(f"Instance {runner.name}: the engine is {health_.state}: {health_.problem or ''}")
-        )
-    elif not health_.in_force:
-        problems.append(_critical(f"Instance {runner.name}: the policy is not in force: {health_.problem}"))
-    down = [tor for tor in view.rules.tors() if tor not in view.peers or not view.peers[tor].up]
-    if health_.disagreeing:
-        text = f"engine and rules disagree about the routes of {health_.disagreeing} peers"
-        problems.append(_warning(f"Instance {runner.name}: {text}; please report it."))
-    problems += [_warning(sentence) for sentence in view.excesses()]
-    if health_.state is EngineState.RUNNING:
-        problems += [_warning(f"Instance {runner.name}: ToR {tor} has no session.") for tor in down]
-    return problems
-
-
-def _instance_tree(runner: InstanceRunner) -> Row:
-    view = runner.view
-    racks = []
-    for name, rack in runner.setting.instance.racks.items():
-        nodes = [
-            {
-                "node": node.name,
-                "addresses": [str(a) for a in node.addresses],
-                "state": _best_state(view, node.addresses),
-            }
-            for node in view.allocations.nodes.values()
-            if any(view.rules.rack_of(address) == name for address in node.addresses)
-        ]
-        racks.append(
-            {
-                "rack": name,
-                "ranges": [str(r) for r in rack.nodes.ranges],
-                "tors": [
-                    {"address": str(t.address), "state": _best_state(view, (t.address,))} for t in rack.tors
-                ],
-                "nodes": nodes,
-            }
-        )
-    return {"instance": runner.name, "asn": runner.setting.instance.asn, "racks": racks}
-
-
-def _best_state(view: LiveView, addresses: Sequence[Address]) -> str:
-    states = [view.peers[address].state for address in addresses if address in view.peers]
-    return ESTABLISHED if ESTABLISHED in states else states[0] if states else "idle"
-
-
-def _receivers(view: LiveView, verdict: Verdict) -> list[Row]:
-    """Whom an accepted route goes to, by the configuration of reflection."""
-    reflect, rack = view.rules.instance.reflect, verdict.rack
-    if verdict.kind == "tor":
-        return [{"role": "node", "rack": rack, "text": f"the nodes of {rack}"}]
-    to_tors = reflect.tors if verdict.kind == "pod" or reflect.tor_vips == "rack" else "all"
-    to_nodes = reflect.nodes if verdict.kind == "pod" else reflect.vips
-    found = []
-    for role, reach, who in (("tor", to_tors, "ToRs"), ("node", to_nodes, "nodes")):
-        if reach == "all":
-            found.append({"role": role, "rack": None, "text": f"the {who} of every rack"})
-        elif reach == "rack":
-            found.append({"role": role, "rack": rack, "text": f"the {who} of {rack}"})
-    return found

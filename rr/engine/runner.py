@@ -70,7 +70,17 @@ class Health:
     repairs: int = 0
     disagreeing: int = 0
     """Peers about whose routes the engine and the rules disagree, twice in a row."""
+    _digested: PolicySet | None = None
+    _digest: str | None = None
     changes: int = 0
+
+    @property
+    def digest(self) -> str | None:
+        """The digest of the policy in force, computed once per policy."""
+        if self._digested is not self.policy:
+            self._digested = self.policy
+            self._digest = self.policy.digest() if self.policy else None
+        return self._digest
 
     def become(self, state: EngineState) -> None:
         """Enter a state, now."""

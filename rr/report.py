@@ -1,0 +1,198 @@
+"""What the appliance says of itself: rows for status, problems, allocations, topology and explanations. Reads, only."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rr.engine.runner import EngineState, InstanceRunner
+from rr.ipam.keeper import Keeper
+from rr.net import Address, Network
+from rr.policy.verdict import Announcement, Verdict
+from rr.view import clock
+from rr.view.live import ESTABLISHED, LiveView, Role
+
+Row = dict[str, Any]
+SOURCE_PATIENCE = 900.0
+"""Seconds after which an IPAM source that does not answer is critical and no longer a warning."""
+
+
+def instance(runner: InstanceRunner) -> Row:
+    """One instance as `rrctl status` shows it."""
+    view, engine = runner.view, runner.health
+    up = [peer for peer in view.peers.values() if peer.up]
+    nodes = [peer.address for peer in up if view.role(peer.address) is Role.NODE]
+    heard = [entry for _, entry in view.heard()]
+    return {
+        "instance": runner.name,
+        "asn": runner.setting.instance.asn,
+        "router_id": str(runner.setting.instance.router_id),
+        "engine": {
+            "state": str(engine.state),
+            "version": engine.version,
+            "pid": engine.pid,
+            "restarts": engine.restarts,
+            "since": clock.text(engine.since),
+        },
+        "policy": {
+            "in_force": engine.in_force,
+            "digest": engine.digest,
+            "statements": len(engine.policy.imports) if engine.policy else 0,
+            "verified": clock.text(engine.verified),
+            "changes": engine.changes,
+            "repairs": engine.repairs,
+        },
+        "sessions": {
+            "nodes": {
+                "up": len(nodes),
+                "known": sum(view.allocations.node_at(address) is not None for address in nodes),
+                "expected": _expected(view),
+            },
+            "tors": {"up": len(up) - len(nodes), "expected": len(list(view.rules.tors()))},
+        },
+        "routes": {
+            "accepted": sum(entry.accepted for entry in heard),
+            "rejected": sum(not entry.accepted for entry in heard),
+        },
+    }
+
+
+def _expected(view: LiveView) -> int:
+    return sum(any(map(view.rules.rack_of, node.addresses)) for node in view.allocations.nodes.values())
+
+
+def ipam_problems(keeper: Keeper) -> list[Row]:
+    """What is wrong with the allocations."""
+    status = keeper.status()
+    problems: list[Row] = []
+    if not keeper.known:
+        problems.append(critical("No allocations were ever known: no route is accepted."))
+    problems += [critical(f"New allocations are {held['reason']}") for held in status["held"] or ()]
+    if status["error"]:
+        say = critical if status["age_seconds"] > SOURCE_PATIENCE else warning
+        problems.append(
+            say(f"The allocations last known stay in force, since the IPAM fails: {status['error']}")
+        )
+    if status["state_error"]:
+        problems.append(warning(f"The state is not kept: {status['state_error']}"))
+    return problems
+
+
+def allocations(keeper: Keeper) -> Row:
+    """Who owns what."""
+    known, source = keeper.allocations, keeper.status()["source"]
+    return {
+        "nodes": [
+            {
+                "node": node.name,
+                "addresses": [str(a) for a in node.addresses],
+                "prefixes": [str(p) for p in node.prefixes],
+                "source": source,
+            }
+            for node in known.nodes.values()
+        ],
+        "vips": [
+            {
+                "prefixes": [str(p) for p in pool.prefixes],
+                "nodes": None if pool.nodes is None else sorted(pool.nodes),
+                "source": source,
+            }
+            for pool in known.vips
+        ],
+    }
+
+
+def explanation(runner: InstanceRunner, peer: Address, prefix: Network) -> Row:
+    """The verdict on what a peer announces, or would announce, and where it goes."""
+    known = runner.view.peers.get(peer)
+    heard = known.heard.get(prefix) if known else None
+    announcement = heard.announcement if heard else Announcement(peer, prefix)
+    verdict = runner.view.judge(announcement)
+    return {
+        "instance": runner.name,
+        "prefix": str(prefix),
+        "from": str(peer),
+        "node": verdict.node,
+        "rack": verdict.rack,
+        "accepted": verdict.accepted,
+        "reason": str(verdict.reason) if verdict.reason else None,
+        "text": verdict.text,
+        "announced": heard is not None,
+        "checks": [{"check": check.name, "ok": check.ok, "text": check.text} for check in verdict.checks],
+        "sent_to": _receivers(runner.view, verdict) if verdict.accepted else [],
+    }
+
+
+def critical(text: str) -> Row:
+    """A problem that makes `check` critical."""
+    return {"severity": "critical", "text": text}
+
+
+def warning(text: str) -> Row:
+    """A problem that makes `check` warn."""
+    return {"severity": "warning", "text": text}
+
+
+def instance_problems(runner: InstanceRunner) -> list[Row]:
+    """What is wrong with one instance."""
+    health, view, problems = runner.health, runner.view, []
+    if health.state is not EngineState.RUNNING:
+        problems.append(
+            critical(f"Instance {runner.name}: the engine is {health.state}: {health.problem or ''}")
+        )
+    elif not health.in_force:
+        problems.append(critical(f"Instance {runner.name}: the policy is not in force: {health.problem}"))
+    down = [tor for tor in view.rules.tors() if tor not in view.peers or not view.peers[tor].up]
+    if health.disagreeing:
+        text = f"engine and rules disagree about the routes of {health.disagreeing} peers"
+        problems.append(warning(f"Instance {runner.name}: {text}; please report it."))
+    problems += [warning(sentence) for sentence in view.excesses()]
+    if health.state is EngineState.RUNNING:
+        problems += [warning(f"Instance {runner.name}: ToR {tor} has no session.") for tor in down]
+    return problems
+
+
+def tree(runner: InstanceRunner) -> Row:
+    """One instance's racks, ToRs and nodes."""
+    view = runner.view
+    racks = []
+    for name, rack in runner.setting.instance.racks.items():
+        nodes = [
+            {
+                "node": node.name,
+                "addresses": [str(a) for a in node.addresses],
+                "state": _best_state(view, node.addresses),
+            }
+            for node in view.allocations.nodes.values()
+            if any(view.rules.rack_of(address) == name for address in node.addresses)
+        ]
+        racks.append(
+            {
+                "rack": name,
+                "ranges": [str(r) for r in rack.nodes.ranges],
+                "tors": [
+                    {"address": str(t.address), "state": _best_state(view, (t.address,))} for t in rack.tors
+                ],
+                "nodes": nodes,
+            }
+        )
+    return {"instance": runner.name, "asn": runner.setting.instance.asn, "racks": racks}
+
+
+def _best_state(view: LiveView, addresses: Sequence[Address]) -> str:
+    states = [view.peers[address].state for address in addresses if address in view.peers]
+    return ESTABLISHED if ESTABLISHED in states else states[0] if states else "idle"
+
+
+def _receivers(view: LiveView, verdict: Verdict) -> list[Row]:
+    """Whom an accepted route goes to, by the configuration of reflection."""
+    reflect, rack = view.rules.instance.reflect, verdict.rack
+    if verdict.kind == "tor":
+        return [{"role": "node", "rack": rack, "text": f"the nodes of {rack}"}]
+    to_tors = reflect.tors if verdict.kind == "pod" or reflect.tor_vips == "rack" else "all"
+    to_nodes = reflect.nodes if verdict.kind == "pod" else reflect.vips
+    found = []
+    for role, reach, who in (("tor", to_tors, "ToRs"), ("node", to_nodes, "nodes")):
+        if reach == "all":
+            found.append({"role": role, "rack": None, "text": f"the {who} of every rack"})
+        elif reach == "rack":
+            found.append({"role": role, "rack": rack, "text": f"the {who} of {rack}"})
+    return found
