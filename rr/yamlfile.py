@@ -108,7 +108,7 @@ def compose(text: str, file: str, error: type[ProblemsError]) -> Node:
 
 @contextlib.contextmanager
 def _without_collection() -> Iterator[None]:
-    """No garbage collection while many nodes come up at once: none is garbage, and looking doubles the time."""
+    """Collect no garbage while many nodes come up: none of them is, and looking doubles the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -177,6 +177,7 @@ _WORDS = (
         "this does not fit what stands before it",
         "correct the indentation or the brackets",
     ),
+    ("node content", False, "a value is missing here", "write it, or take out the comma or bracket"),
     ("block sequence", False, "a list does not fit here", "begin it on a line of its own, below its key"),
 )
 """A part of what libyaml says, whether the mistake is where the construct opened, and what to say instead."""
@@ -194,8 +195,8 @@ def _explain(
         return line, column, "an IPv6 address that begins or ends with : confuses YAML", "put it in quotes"
     if "cannot start any token" in problem:
         return line, column, f"a value cannot begin with {at}", "put it in quotes"
-    if "undefined alias" in problem:
-        return line, column, "a value cannot begin with *", "put it in quotes"
+    if "node content" in problem and not at:
+        return line, column, "the file ends in the middle of a value", "see that it is complete"
     for part, at_start, wrong, right in _WORDS:
         if part in problem:
             where = opened if at_start else place

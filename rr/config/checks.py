@@ -223,9 +223,10 @@ def reachable(document: Document) -> Iterator[Problem]:
         listens = _listens(document, host.route[:2])
         if listens and host.address.version not in {listen.address.version for listen in listens}:
             wrong = (
-                f"is IPv{host.address.version}, and {dotted((*host.route[:2], 'listen'))} has no such address"
+                f"{document.at(*host.route)} is IPv{host.address.version}, and nothing listens in that family"
             )
-            yield document.problem(host.route, wrong, f"add an IPv{host.address.version} address to it")
+            right = f"add an IPv{host.address.version} address to {dotted((*host.route[:2], 'listen'))}"
+            yield document.problem(host.route, wrong, right)
 
 
 def families_once(document: Document) -> Iterator[Problem]:
@@ -252,7 +253,9 @@ def _from_tors(document: Document, rack: Route, carried: set[str]) -> Iterator[P
             yield document.problem(route, wrong, "keep one of them")
         family = f"ipv{network.version}"
         if carried and family not in carried:
-            wrong = f"{network} is {family}, and {dotted(rack[:2])} carries only {' and '.join(sorted(carried))}"
+            wrong = (
+                f"{network} is {family}, and {dotted(rack[:2])} carries only {' and '.join(sorted(carried))}"
+            )
             yield document.problem(route, wrong, f"add {family} to {dotted((*rack[:2], 'families'))}")
 
 

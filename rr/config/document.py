@@ -35,6 +35,7 @@ class Document:
     values: dict[Route, tuple[int, int]] = field(default_factory=dict)
     keys: dict[Route, tuple[int, int]] = field(default_factory=dict)
     refused: set[Route] = field(default_factory=set)
+    empty: list[Route] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     def problem(self, route: Route, wrong: str, right: str, at_key: bool = False) -> Problem:
@@ -87,7 +88,7 @@ def dotted(route: Route) -> str:
 
 
 def read(text: str, file: str) -> Document:
-    """Parse YAML; what is wrong with single nodes is collected in `.problems`, broken YAML raises ConfigError."""
+    """Parse YAML; mistakes in single nodes are collected in `.problems`, broken YAML raises ConfigError."""
     document = Document(file)
     root = compose(text, file, ConfigError)
     if not isinstance(root, MappingNode):
@@ -102,7 +103,9 @@ def _value(document: Document, node: Node, route: Route) -> Any:
     if node.tag:
         return _refuse(document, route, f"has the tag {shown(node.tag)}", "write the value without a tag")
     if is_nothing(node):
-        return _refuse(document, route, "has no value", "write one, or leave the key out for its default")
+        document.refused.add(route)
+        document.empty.append(route)
+        return REFUSED
     if isinstance(node, MappingNode):
         return _mapping(document, node, route)
     if isinstance(node, SequenceNode):
@@ -124,6 +127,7 @@ def _mapping(document: Document, node: MappingNode, route: Route) -> dict[str, A
             wrong = f"{described(key)} stands where a key should be"
             right = "write KEY: VALUE; if this is {{ ... }} of a template, it was never filled in"
             document.problems.append(Problem(document.file, *place, dotted(route), wrong, right))
+            document.refused.add(route)
             continue
         here = (*route, str(key.value))
         if key.value in found:

@@ -13,6 +13,7 @@ from rr.addresses import shown
 from rr.config.checks import check
 from rr.config.document import Document, Route, read
 from rr.config.model import Config, Places
+from rr.config.scalars import router_id
 from rr.config.schema import model_at, to_add, unknown
 from rr.config.secrets import check_secrets
 from rr.errors import ConfigError, Problem
@@ -33,7 +34,7 @@ def parse(text: str, file: str = "rr.yaml") -> Config:
 
 def _load(text: str, file: str, *, secrets: bool) -> Config:
     document = read(text, file)
-    problems = list(document.problems)
+    problems = list(document.problems) + list(_empty(document))
     config = None
     try:
         config = Config.model_validate(document.data)
@@ -47,11 +48,39 @@ def _load(text: str, file: str, *, secrets: bool) -> Config:
     return config.located(Places(file, document.values))
 
 
+def _empty(document: Document) -> Iterator[Problem]:
+    """Keys without a value."""
+    for route in document.empty:
+        model = model_at(route[:-1]) if isinstance(route[-1], str) else None
+        field = model.model_fields.get(str(route[-1])) if model else None
+        required = field is None or field.is_required()
+        right = "write one" if required else "write one, or leave the key out for its default"
+        yield document.problem(route, "has no value", right)
+
+
 def _problems(document: Document, error: ValidationError) -> Iterator[Problem]:
     for details in error.errors(include_url=False):
         route: Route = tuple(details["loc"])
-        if not document.was_refused(route):
+        if not document.was_refused(route) and not _follows(document, route, details):
             yield _problem(document, route, details)
+
+
+def _follows(document: Document, route: Route, details: ErrorDetails) -> bool:
+    """Whether a complaint only follows from another: about a default, or about a list whose members are wrong."""
+    if details["type"] == "too_short":
+        return bool(details["input"])
+    if route[2:] == ("cluster_id",) or route[2:3] == ("listen",):
+        given = document.at(*route[:2], "router_id")
+        return route not in document.values and (route[2] == "cluster_id" or _invalid_router_id(given))
+    return False
+
+
+def _invalid_router_id(value: object) -> bool:
+    try:
+        router_id(value)
+    except ValueError:
+        return True
+    return False
 
 
 def _problem(document: Document, route: Route, details: ErrorDetails) -> Problem:
@@ -87,11 +116,13 @@ def _shape(kind: str, route: Route, given: Any) -> tuple[str, str]:
     if kind == "too_short":
         return "is empty", "name at least one"
     if kind == "tuple_type":
-        return f"is {found}, not a list", f"write [{found}]" if isinstance(given, str) else "write [...]"
+        return f"is {found}, not a list", f"write [{found}]" if isinstance(
+            given, str
+        ) else "write a list: [{...}]"
     if kind in ("model_type", "model_attributes_type"):
         model = model_at(route)
-        keys = f" with {', '.join(model.model_fields)}" if model else ""
-        return f"is {found}, not a mapping", f"write keys{keys}"
+        keys = f" with the keys {', '.join(model.model_fields)}" if model else ""
+        return f"is {found}, not a mapping", f"write a mapping{keys}"
     if kind == "dict_type":
         return f"is {found}, not a mapping", "write NAME: and what it holds below"
     return f"{found} is not right here ({kind})", "see docs/configuration.md"

@@ -7,9 +7,10 @@ and what an address or prefix means is remembered by its text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_left
 from difflib import get_close_matches
 from functools import lru_cache
+from operator import itemgetter
 from typing import TypeAlias
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -83,6 +84,7 @@ class _Reader:
         self.claims: list[_Claim] = []
         self.addresses: dict[Address, tuple[str, Node]] = {}
         self.names: dict[str, Node] = {}
+        self.guesses = 5
 
     def read(self, root: Node) -> Allocations:
         """The snapshot; raises AllocationsError."""
@@ -277,11 +279,15 @@ class _Reader:
             if name in found:
                 self.wrong(item, f"{path}[{index}]", f"{shown(name)} is listed twice", "keep one of them")
             elif name not in self.names:
-                near = get_close_matches(name, self.names, n=1, cutoff=0.7)
-                right = f"did you mean {near[0]}?" if near else "add it to `nodes:`, or take it out here"
-                self.wrong(item, f"{path}[{index}]", f"there is no node {shown(name)}", right)
+                self.wrong(item, f"{path}[{index}]", f"there is no node {shown(name)}", self.way_to(name))
             found.add(name)
         return frozenset(found)
+
+    def way_to(self, name: str) -> str:
+        """What to write instead of an unknown node; looking for a similar name is slow, so a few times only."""
+        self.guesses -= 1
+        near = get_close_matches(name, self.names, n=1, cutoff=0.7) if self.guesses >= 0 else []
+        return f"did you mean {near[0]}?" if near else "add it to `nodes:`, or take it out here"
 
     def where(self, node: Node) -> str:
         """File, line and column of the other place of a conflict."""
@@ -292,9 +298,10 @@ class _Reader:
         for pair in overlaps([claim.order for claim in self.claims]):
             first, second = (self.claims[index] for index in sorted(pair))
             self.wrong(second.item, second.key, *self.conflict(second, first))
+        addresses = sorted((address.version, int(address), address) for address in self.addresses)
         for claim in self.claims:
             if claim.node is None:
-                self.problems.extend(self.addresses_in(claim))
+                self.address_in(claim, addresses)
 
     def conflict(self, this: _Claim, that: _Claim) -> tuple[str, str]:
         """The sentence about two prefixes that overlap."""
@@ -312,14 +319,15 @@ class _Reader:
         wrong = f"{this.network} overlaps {that.network} of {that.node} at {place}"
         return wrong, "give each node prefixes of its own"
 
-    def addresses_in(self, pool: _Claim) -> Iterator[Problem]:
-        """Node addresses that a pool would let other nodes announce: the first is enough."""
-        for address, (name, item) in self.addresses.items():
-            if contains(pool.network, address):
-                wrong = f"{pool.network} holds {address}, an address of {name} at {self.where(item)}"
-                right = "a VIP pool holds no node's address, or any node could take it over"
-                yield Problem(self.file, *place_of(pool.item), pool.key, wrong, right)
-                return
+    def address_in(self, pool: _Claim, addresses: list[tuple[int, int, Address]]) -> None:
+        """A node's address that a pool would let other nodes announce: the lowest is enough."""
+        place = bisect_left(addresses, pool.order[:2], key=itemgetter(0, 1))
+        if place < len(addresses) and contains(pool.network, addresses[place][2]):
+            address = addresses[place][2]
+            name, item = self.addresses[address]
+            wrong = f"{pool.network} holds {address}, an address of {name} at {self.where(item)}"
+            right = "a VIP pool holds no node's address, or any node could take it over"
+            self.wrong(pool.item, pool.key, wrong, right)
 
 
 def render(allocations: Allocations) -> str:

@@ -25,7 +25,8 @@ def excess(old: Allocations, new: Allocations, max_removed: float | None) -> str
     share = Fraction(str(DEFAULT_SHARE if max_removed is None else max_removed))
     for what, lost, total in counted:
         if lost > allowance and lost > share * total:
-            return f"removes {lost} of {total} {what} ({_percent(lost, total)}), and {_percent(share)} are allowed"
+            removes = f"removes {lost} of {total} {what} ({_percent(lost, total)})"
+            return f"{removes}, and {_percent(share)} are allowed"
     return None
 
 

@@ -190,7 +190,7 @@ class Keeper:
             return True
 
     def status(self) -> dict[str, Any]:
-        """For `rrctl status` and the metrics. `age_seconds` is 0 while every source is good and nothing is held."""
+        """For `rrctl status` and metrics; `age_seconds` is 0 while every source is good and nothing is held."""
         return {
             "source": ", ".join(sorted({*self._parts, *self._errors})),
             "known": self.known,
