@@ -13,7 +13,7 @@ from rr.demo.errors import DemoError
 from rr.demo.files import allocations_yaml, replace_file, rr_yaml
 from rr.demo.plan import HTTP_PORT, Plan
 from rr.demo.processes import Processes
-from rr.demo.programs import sibling
+from rr.demo.programs import sibling, typed
 
 READY_SECONDS = 30.0
 ANSWER_SECONDS = 5.0
@@ -55,18 +55,24 @@ class Appliance:
 
     async def rrctl(self, *arguments: str) -> tuple[str, str]:
         """Run `rrctl` with these arguments: the command line as typed, and what it printed."""
-        typed = ["rrctl", "--socket", str(self.socket), *arguments]
+        line = f"{self.rrctl_line()} {shlex.join(arguments)}"
         process = await asyncio.create_subprocess_exec(
             sibling("rrctl"),
-            *typed[1:],
+            "--socket",
+            str(self.socket),
+            *arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
         output, error = await process.communicate()
         if not output:
-            raise DemoError(f"`{shlex.join(typed)}` printed nothing: {error.decode().strip()}")
-        return shlex.join(typed), output.decode()
+            raise DemoError(f"`{line}` printed nothing: {error.decode().strip()}")
+        return line, output.decode()
+
+    def rrctl_line(self) -> str:
+        """How to type `rrctl` so that it asks this appliance."""
+        return f"{typed(sibling('rrctl'))} --socket {shown(self.socket)}"
 
     async def violations(self) -> list[dict[str, Any]]:
         """The violations that the appliance lists."""
@@ -76,15 +82,19 @@ class Appliance:
     def _is_ready(self) -> bool:
         try:
             self._get("/readyz")
-        except (OSError, urllib.error.URLError):
+        except DemoError:
             return False
         return True
 
     def _get(self, path: str) -> bytes:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
-            self.url + path, timeout=ANSWER_SECONDS
-        ) as answer:
-            return bytes(answer.read())
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(self.url + path, timeout=ANSWER_SECONDS) as answer:
+                return bytes(answer.read())
+        except urllib.error.HTTPError as error:
+            raise DemoError(f"{self.url}{path} answers {error.code} {error.reason}") from error
+        except OSError as error:
+            raise DemoError(f"{self.url}{path} does not answer: {error}") from error
 
 
 def shown(path: Path) -> str:

@@ -4,14 +4,14 @@ import asyncio
 
 from rr.demo.appliance import shown
 from rr.demo.plan import Route
-from rr.demo.programs import gobgp_beside
+from rr.demo.programs import gobgp_beside, typed
 from rr.demo.story import GROWING, THIEF, Story
 
 
 async def look_around(story: Story, gobgpd: str) -> None:
     """Print what to try, then report every change at a ToR until cancelled."""
     teller, appliance = story.teller, story.appliance
-    rrctl = f"rrctl --socket {shown(appliance.socket)}"
+    rrctl = appliance.rrctl_line()
     stolen = story.plan.node("node-2").prefixes[0]
     await teller.chapter("Look around; Ctrl-C ends it all")
     teller.say("The appliance:")
@@ -23,7 +23,7 @@ async def look_around(story: Story, gobgpd: str) -> None:
         teller.say("The ToR's own table, and a node's:")
         for name in (story.tors[0], story.nodes[0]):
             socket = story.network.speakers[name].socket
-            teller.lines(f"{gobgp} --target unix://{shown(socket)} global rib")
+            teller.lines(f"{typed(gobgp)} --target unix://{shown(socket)} global rib")
     teller.say(f"The IPAM: edit this file (give {GROWING} the prefix that it announces), and watch here:")
     teller.lines(shown(appliance.allocations))
     teller.say("")

@@ -1,6 +1,7 @@
 """Find the programs of this installation that the demo runs."""
 
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -16,6 +17,14 @@ def sibling(name: str) -> str:
     if found := shutil.which(name):
         return found
     raise DemoError(f"{name} is not installed next to {sys.argv[0]}; `make venv` installs it")
+
+
+def typed(program: str) -> str:
+    """How to type the program's path here: its name if PATH finds it, a relative path, or all of it."""
+    path = Path(program)
+    if shutil.which(path.name) == program:
+        return path.name
+    return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
 
 
 def gobgp_beside(gobgpd: str) -> str | None:

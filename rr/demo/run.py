@@ -20,6 +20,7 @@ from rr.demo.telling import Teller
 from rr.engine.process import find_program
 from rr.errors import RRError
 
+DEAF_SECONDS = 0.3
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -110,8 +111,8 @@ class Demo:
             self._fail(DemoError(f"{name} ended with status {status}"))
 
     def _deaf(self, failure: DemoError) -> None:
-        if not self._staying:
-            self._fail(failure)
+        if not self._staying:  # if its speaker ended, that says more, and is about to be known
+            asyncio.get_running_loop().call_later(DEAF_SECONDS, self._fail, failure)
 
     def _guardian_lost(self) -> None:
         self._fail(
@@ -123,7 +124,7 @@ class Demo:
         self._cancel()
 
     def _cancel(self) -> None:
-        if self._told:
+        if self._told and not self._told.cancelling():
             self._told.cancel()
 
     def _result(self) -> int:
