@@ -9,24 +9,6 @@ class Counters:
     """What only ever grows, and how long things took."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.policy_changes = Counter(
-            "rr_policy_changes",
-            "Changes of an engine's policy that the rules asked for.",
-            ["instance"],
-            registry=registry,
-        )
-        self.policy_repairs = Counter(
-            "rr_policy_repairs",
-            "Differences found when an engine was read back, and repaired.",
-            ["instance"],
-            registry=registry,
-        )
-        self.engine_restarts = Counter(
-            "rr_engine_restarts",
-            "Times that an engine was started again after it died or hung.",
-            ["instance"],
-            registry=registry,
-        )
         self.config_reloads = Counter(
             "rr_config_reloads",
             "Reloads of the configuration by result: applied, unchanged or refused.",
@@ -51,8 +33,3 @@ class Counters:
             registry=registry,
             buckets=SECONDS,
         )
-
-    def know_instance(self, instance: str) -> None:
-        """Let the instance's counters exist at zero, so that a rate over their first step is seen."""
-        for counter in (self.policy_changes, self.policy_repairs, self.engine_restarts):
-            counter.labels(instance=instance)

@@ -1,6 +1,8 @@
 """What stands before every request: errors become sentences, TCP only reads, no browser is made a spy."""
 
 import socket
+import threading
+from collections.abc import Set
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -87,13 +89,14 @@ def only_reading(unix_path: Path, writing: frozenset[str]) -> Middleware:
     return middleware
 
 
-def own_names(listen: str) -> frozenset[str]:
-    """List the names by which this host may be asked; looks them up, so call it off the event loop."""
-    names = {"localhost", listen, socket.gethostname(), socket.getfqdn()}
-    return frozenset(name.lower().rstrip(".") for name in names)
+def own_names(listen: str) -> set[str]:
+    """List the names by which this host may be asked; the full one comes later, when the DNS has said it."""
+    names = {name.lower().rstrip(".") for name in ("localhost", listen, socket.gethostname())}
+    threading.Thread(target=lambda: names.add(socket.getfqdn().lower()), name="fqdn", daemon=True).start()
+    return names
 
 
-def only_own_names(names: frozenset[str]) -> Middleware:
+def only_own_names(names: Set[str]) -> Middleware:
     """Refuse a Host that is neither an address nor one of this host's names.
 
     A page on the Internet can have its own name point here (DNS rebinding) and would then read the answers
@@ -102,11 +105,10 @@ def only_own_names(names: frozenset[str]) -> Middleware:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path in OPEN_TO_ANY_NAME or _is_own(request.host, names):
+        asked = _host(request.headers.get(hdrs.HOST, ""))
+        if request.path in OPEN_TO_ANY_NAME or _is_own(asked, names):
             return await handler(request)
-        return error(
-            421, f"This host is not called {_host(request.host)!r}; ask by its address or its own name"
-        )
+        return error(421, f"This host is not called {asked!r}; ask by its address or its own name")
 
     return middleware
 
@@ -117,8 +119,7 @@ def _host(value: str) -> str:
     return value.partition(":")[0].lower().rstrip(".")
 
 
-def _is_own(value: str, names: frozenset[str]) -> bool:
-    host = _host(value)
+def _is_own(host: str, names: Set[str]) -> bool:
     if host in names:
         return True
     try:

@@ -120,9 +120,29 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
         Key("started", "time", "when rrd started"),
         Key("ready", "true/false", "every policy in force, every engine serving"),
         Key("config", "object", "`{file, loaded, digest}` of the configuration in force"),
-        Key("ipam", "object", "`{source, age_seconds, error, held, nodes, prefixes}`"),
+        Key(
+            "ipam",
+            "object",
+            "the allocations in force and their sources, see below",
+        ),
         Key("instances", "list", "one object per instance, see below"),
         Key("problems", "list", "`{severity, text}`, severity `warning` or `critical`"),
+    ),
+    "status.ipam": (
+        Key("source", "text", "the IPAM sources by name"),
+        Key("known", "true/false", "whether allocations were ever known; without them no route is accepted"),
+        Key(
+            "age_seconds", "number", "0 while what is in force is what every source says; else since when not"
+        ),
+        Key("error", "text", "what is wrong with the sources now", True),
+        Key(
+            "held", "list", "snapshots that the guard holds: `{source, reason, since, nodes, prefixes}`", True
+        ),
+        Key("nodes", "number", "nodes known"),
+        Key("prefixes", "number", "prefixes allocated to nodes"),
+        Key("vip_prefixes", "number", "prefixes of VIP pools"),
+        Key("digest", "text", "a digest of what is in force"),
+        Key("state_error", "text", "why the last known good allocations are not kept on disk", True),
     ),
     "status.instances": (
         Key("instance", "text", "its name"),
@@ -133,7 +153,7 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
             "object",
             f"`{{state, version, pid, restarts, since}}`, state one of {_one_of(ENGINE_STATES)}",
         ),
-        Key("policy", "object", "`{in_force, digest, statements, verified}`"),
+        Key("policy", "object", "`{in_force, digest, statements, verified, changes, repairs}`"),
         Key("sessions", "object", "`{nodes: {up, known, expected}, tors: {up, expected}}`"),
         Key("routes", "object", "`{accepted, rejected}`, now"),
     ),

@@ -5,9 +5,9 @@ No label names a node, a peer or a prefix: the number of series grows with racks
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -34,6 +34,17 @@ FAMILIES: Mapping[str, Family] = {
     "rr_engine_up": Family("1 when the instance's engine runs and answers.", ("instance",)),
     "rr_engine_info": Family("Always 1; the engine's version.", ("instance", "version")),
     "rr_policy_in_force": Family("1 when the engine holds the policy that the rules ask for.", ("instance",)),
+    "rr_engine_restarts_total": Family(
+        "Times that an engine was started again after it died or hung.", ("instance",), counter=True
+    ),
+    "rr_policy_changes_total": Family(
+        "Changes of an engine's policy, sets and peers that the rules asked for.", ("instance",), counter=True
+    ),
+    "rr_policy_repairs_total": Family(
+        "Times that an engine was read back, held something else than asked for, and was repaired.",
+        ("instance",),
+        counter=True,
+    ),
     "rr_policy_statements": Family("Statements of the policy in force.", ("instance",)),
     "rr_policy_verified_timestamp_seconds": Family(
         "When the engine's policy was last read back and found right.", ("instance",)
@@ -47,14 +58,16 @@ FAMILIES: Mapping[str, Family] = {
         "Rejected announcements since the start, by reason.", ("instance", "reason"), counter=True
     ),
     "rr_ipam_age_seconds": Family(
-        "Age of the allocations in force: since the last good reading.", ("source",)
+        "0 while the allocations in force are what every source says; else since when they last were.",
+        ("source",),
     ),
     "rr_ipam_error": Family("1 when the source could not be read at the last try.", ("source",)),
     "rr_ipam_held": Family("1 when a snapshot is held back by the guard and waits for `rrctl ipam accept`."),
     "rr_ipam_allocations": Family("What the allocations in force hold.", ("kind",)),
 }
 
-_Samples = Mapping[str, Iterable[tuple[Sequence[str], float]]]
+_Labelled: TypeAlias = list[tuple[Sequence[str], float]]
+_Samples: TypeAlias = Mapping[str, Iterable[tuple[Sequence[str], float]]]
 
 
 class StateCollector(Collector):
@@ -84,6 +97,8 @@ class Metrics:
         self._appliance = appliance
         self._registry = CollectorRegistry()
         self._registry.register(StateCollector(appliance))
+        # Without this every counter has a second series, for what rr_start_time_seconds says as well.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         ProcessCollector(namespace="rr", registry=self._registry)
 
     def page(self) -> bytes:
@@ -127,9 +142,10 @@ def _instance_samples(instances: Sequence[Mapping[str, Any]]) -> _Samples:
             if row["engine"].get("version")
         ],
         "rr_policy_in_force": [((row["instance"],), bool(row["policy"]["in_force"])) for row in instances],
-        "rr_policy_statements": [
-            ((row["instance"],), row["policy"].get("statements") or 0) for row in instances
-        ],
+        "rr_engine_restarts_total": _figure(instances, "engine", "restarts"),
+        "rr_policy_changes_total": _figure(instances, "policy", "changes"),
+        "rr_policy_repairs_total": _figure(instances, "policy", "repairs"),
+        "rr_policy_statements": _figure(instances, "policy", "statements"),
         "rr_policy_verified_timestamp_seconds": [
             sample
             for row in instances
@@ -145,6 +161,10 @@ def _instance_samples(instances: Sequence[Mapping[str, Any]]) -> _Samples:
     }
 
 
+def _figure(instances: Sequence[Mapping[str, Any]], part: str, key: str) -> _Labelled:
+    return [((row["instance"],), row[part][key] or 0) for row in instances]
+
+
 def _ipam_samples(ipam: Mapping[str, Any]) -> _Samples:
     source, age = ipam.get("source") or "none", ipam.get("age_seconds")
     return {
@@ -154,9 +174,9 @@ def _ipam_samples(ipam: Mapping[str, Any]) -> _Samples:
     }
 
 
-def _counted(rows: Iterable[Mapping[str, Any]], *labels: str) -> list[tuple[Sequence[str], float]]:
+def _counted(rows: Iterable[Mapping[str, Any]], *labels: str) -> _Labelled:
     return [([str(row[label] or "") for label in labels], row["count"]) for row in rows]
 
 
-def _moment(labels: Sequence[str], time: str | None) -> list[tuple[Sequence[str], float]]:
+def _moment(labels: Sequence[str], time: str | None) -> _Labelled:
     return [(labels, datetime.fromisoformat(time).timestamp())] if time else []

@@ -129,8 +129,10 @@ def _instances(instances: Sequence[Mapping[str, Any]]) -> str:
 
 def _ipam(ipam: Mapping[str, Any]) -> str:
     said = f"{_text(ipam.get('nodes'))} nodes, {_text(ipam.get('prefixes'))} prefixes"
-    if ipam.get("age_seconds") is not None:
-        said += f", read {ipam['age_seconds']:.0f} s ago from {_text(ipam.get('source'))}"
+    if ipam.get("source"):
+        said += f", from {_text(ipam['source'])}"
+    if ipam.get("age_seconds"):
+        said += f", {ipam['age_seconds']:.0f} s old"
     lines = [f"<p>{said}.</p>"]
     if ipam.get("error"):
         lines.append(f'<p><span class="warn">Last error</span>: {_text(ipam["error"])}</p>')

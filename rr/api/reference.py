@@ -12,10 +12,11 @@ from rr.api.markdown import fill, key_table, reason_table
 from rr.api.metrics import FAMILIES
 
 SECTIONS = (
-    "status", "status.instances", "peers", "routes", "violations", "events", "explain", "check",
+    "status", "status.ipam", "status.instances", "peers", "routes", "violations", "events", "explain", "check",
     "allocations.nodes", "allocations.vips", "topology", "config",
 )  # fmt: skip
 TITLES = {
+    "status.ipam": "`ipam` in `status`",
     "status.instances": "Instances in `status`",
     "allocations.nodes": "allocations",
     "allocations.vips": "VIP pools in `allocations`",

@@ -43,7 +43,7 @@ class Api:
         ).start()
         if tcp is not None:
             host, port = tcp
-            names = await asyncio.to_thread(guard.own_names, host)
+            names = guard.own_names(host)
             checks = [guard.sentences, guard.only_own_names(names), guard.only_reading(unix_path, WRITING)]
             runner = await self._runner(checks, [])
             if not await self._try_tcp(runner, host, port):

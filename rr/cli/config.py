@@ -111,7 +111,16 @@ def show(session: Session) -> None:
     import yaml  # Only here: it takes a while to load.
 
     session.output.line(f"# {answer['file']}, read {answer['loaded']}, digest {answer['digest']}")
-    session.output.line(yaml.safe_dump(answer["config"], sort_keys=False, allow_unicode=False).rstrip())
+    session.output.line(
+        yaml.safe_dump(_without_nulls(answer["config"]), sort_keys=False, allow_unicode=False).rstrip()
+    )
+
+
+def _without_nulls(value: Any) -> Any:
+    """Leave out what is not set, so that the text is a configuration again."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
 @command(config)

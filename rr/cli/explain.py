@@ -47,7 +47,8 @@ def _tell(output: Output, verdict: Mapping[str, Any]) -> None:
     reason = "" if verdict["accepted"] else f" ({plain(verdict['reason'])})"
     who = f"{verdict['prefix']} from {_peer(verdict)}"
     output.line(f"{output.bold(one_line(who))}: {output.paint(word)}{one_line(reason)}")
-    output.line(one_line(verdict["text"]))
+    if not verdict["accepted"]:
+        output.line(one_line(verdict["text"]))
     checks = verdict["checks"]
     width = max((len(check["check"]) for check in checks), default=0)
     for check in checks:

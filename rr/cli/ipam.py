@@ -9,14 +9,15 @@ from rr.cli.command import Session, command
 from rr.cli.complete import names
 from rr.cli.output import Column, column, count, plain
 
-NODE_COLUMNS = (column("node"), column("addresses"), column("prefixes"), column("source", gives=True))
+NODE_COLUMNS = (column("node"), column("addresses"), column("prefixes", gives=True))
 
 
 def _who(row: Mapping[str, Any]) -> str:
     return "every node" if row["nodes"] is None else plain(row["nodes"])
 
 
-VIP_COLUMNS = (column("prefixes", "VIP POOL"), Column("NODES", _who), column("source", gives=True))
+VIP_COLUMNS = (column("prefixes", "VIP POOL"), Column("NODES", _who, gives=True))
+SOURCE = column("source")
 
 
 @click.group()
@@ -51,10 +52,12 @@ def show(session: Session, node: str | None) -> None:
     if output.as_json:
         output.json(_rows(nodes, vips))
         return
-    output.table(nodes, NODE_COLUMNS, "No node has an allocation.")
+    sources = {row["source"] for row in (*nodes, *vips)}
+    more = (SOURCE,) if len(sources) > 1 else ()
+    output.table(nodes, (*NODE_COLUMNS, *more), "No node has an allocation.")
     if vips:
         output.line()
-        output.table(vips, VIP_COLUMNS, "")
+        output.table(vips, (*VIP_COLUMNS, *more), "")
 
 
 def _rows(nodes: Sequence[dict[str, Any]], vips: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -67,10 +67,10 @@ def _allocations(ipam: Mapping[str, Any]) -> str:
     parts = [
         f"{count(ipam.get('nodes') or 0, 'node')}, {count(ipam.get('prefixes') or 0, 'prefix', 'prefixes')}"
     ]
-    if ipam.get("age_seconds") is not None:
-        parts.append(f"read {duration(ipam['age_seconds'])} ago")
-    if ipam.get("source"):
-        parts.append(f"from {plain(ipam['source'])}")
+    if ipam["source"]:
+        parts.append(f"from {ipam['source']}")
+    if ipam["age_seconds"]:
+        parts.append(f"{duration(ipam['age_seconds'])} old")
     return one_line(", ".join(parts))
 
 

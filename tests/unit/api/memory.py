@@ -21,7 +21,9 @@ STATUS: Row = {
     "ready": True,
     "config": {"file": "/etc/rr/rr.yaml", "loaded": BEFORE, "digest": "5e884898"},
     "ipam": {
-        "source": "file:/etc/rr/allocations.yaml", "age_seconds": 3.2, "error": None, "held": None,
+        "source": "file:/etc/rr/allocations.yaml", "known": True, "age_seconds": 3.2,
+        "error": None, "held": None,
+        "vip_prefixes": 1, "digest": "c0ffee", "state_error": None,
         "nodes": 2, "prefixes": 3,
     },
     "instances": [
@@ -30,7 +32,8 @@ STATUS: Row = {
             "asn": 64512,
             "router_id": "10.0.0.11",
             "engine": {"state": "running", "version": "4.8.0", "pid": 4711, "restarts": 1, "since": BEFORE},
-            "policy": {"in_force": True, "digest": "0badcafe", "statements": 12, "verified": NOON},
+            "policy": {"in_force": True, "digest": "0badcafe", "statements": 12, "verified": NOON, "changes": 5,
+                "repairs": 0},
             "sessions": {"nodes": {"up": 1, "known": 2, "expected": 2}, "tors": {"up": 1, "expected": 1}},
             "routes": {"accepted": 3, "rejected": 1},
         }
@@ -82,7 +85,6 @@ class MemoryAppliance:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.counters = Counters(self.registry)
-        self.counters.know_instance("main")
         self.status_row = copy.deepcopy(STATUS)
         self.peer_rows = [peer(1), peer(2, state="idle"), peer(249, role="tor")]
         self.route_rows = [
@@ -92,7 +94,12 @@ class MemoryAppliance:
         ]
         self.violation_rows = [dict(VIOLATION)]
         self.event_rows = [event(number) for number in range(1, 21)]
-        held = {"name": "rr-a", "state_dir": "/var/lib/rr", "http": {"listen": "127.0.0.1:9632"}}
+        held = {
+            "name": "rr-a",
+            "state_dir": "/var/lib/rr",
+            "password_file": None,
+            "http": {"listen": "127.0.0.1:9632"},
+        }
         self.config_row: Row = {**STATUS["config"], "config": held}
         self.config_fault: ConfigError | None = None
         self.held = False

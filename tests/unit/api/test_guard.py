@@ -1,7 +1,10 @@
 """What TCP refuses, and what no browser gets."""
 
+import asyncio
+
 import pytest
 
+from rr.api.guard import own_names
 from tests.unit.api.serving import Serving
 
 
@@ -39,6 +42,19 @@ async def test_another_name_is_refused(served: Serving, host: str) -> None:
     answer = await served.ask("/api/v1/peers", tcp=True, headers={"Host": host})
     assert answer.status == 421
     assert answer.error.endswith("ask by its address or its own name")
+
+
+async def test_a_request_without_a_host_is_refused_but_for_figures_and_health(served: Serving) -> None:
+    for resource, status in (("/api/v1/peers", b"421"), ("/healthz", b"200")):
+        reader, writer = await asyncio.open_connection(*served.api.tcp_address or ())
+        writer.write(f"GET {resource} HTTP/1.0\r\n\r\n".encode())
+        assert (await reader.read()).split()[1] == status
+        writer.close()
+        await writer.wait_closed()
+
+
+def test_a_listener_on_ipv6_lets_no_empty_name_in() -> None:
+    assert "" not in own_names("::1")
 
 
 @pytest.mark.parametrize("resource", ["/metrics", "/healthz", "/readyz"])

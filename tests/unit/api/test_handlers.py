@@ -29,7 +29,8 @@ async def test_allocations_and_instances_have_the_documented_keys(served: Servin
     allocations = (await served.ask("/api/v1/allocations")).json
     assert faults("allocations.nodes", allocations["nodes"]) == []
     assert faults("allocations.vips", allocations["vips"]) == []
-    assert faults("status.instances", (await served.ask("/api/v1/status")).json["instances"]) == []
+    status = (await served.ask("/api/v1/status")).json
+    assert faults("status.instances", status["instances"]) == faults("status.ipam", status["ipam"]) == []
 
 
 async def test_a_long_list_arrives_whole_and_in_order(served: Serving) -> None:

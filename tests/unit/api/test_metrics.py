@@ -31,6 +31,9 @@ async def test_the_state_is_read_when_it_is_scraped(served: Serving) -> None:
     assert _value(values, "rr_rejected_routes", instance="main", reason="foreign-prefix") == 1
     assert _value(values, "rr_violations_total", instance="main", reason="foreign-prefix") == 4
     assert _value(values, "rr_ipam_age_seconds", source="file:/etc/rr/allocations.yaml") == 3.2
+    assert _value(values, "rr_policy_changes_total", instance="main") == 5
+    assert _value(values, "rr_policy_repairs_total", instance="main") == 0
+    assert _value(values, "rr_engine_restarts_total", instance="main") == 1
     assert _value(values, "rr_sessions_expected", instance="main", role="tor") == 1
     assert _value(values, "rr_config_loaded_timestamp_seconds") == 1795433400.25
     served.appliance.status_row["ready"] = False
@@ -40,14 +43,12 @@ async def test_the_state_is_read_when_it_is_scraped(served: Serving) -> None:
     assert _value(values, "rr_engine_up", instance="main") == 0
 
 
-async def test_the_daemons_own_counters_are_shown_from_zero(served: Serving) -> None:
+async def test_the_daemons_own_counters_are_shown_too(served: Serving) -> None:
     counters = served.appliance.counters
     counters.grant_seconds.observe(0.04)
-    counters.policy_changes.labels(instance="main").inc()
+    counters.config_reloads.labels(result="applied").inc()
     values = await _values(served)
-    assert _value(values, "rr_policy_changes_total", instance="main") == 1
-    assert _value(values, "rr_policy_repairs_total", instance="main") == 0
-    assert _value(values, "rr_engine_restarts_total", instance="main") == 0
+    assert _value(values, "rr_config_reloads_total", result="applied") == 1
     assert _value(values, "rr_grant_seconds_bucket", le="0.05") == 1
     assert _value(values, "rr_grant_seconds_bucket", le="0.03") == 0
 

@@ -96,6 +96,7 @@ def test_ports_that_rrd_itself_holds_are_no_problem(rrd: Background, rrctl: Rrct
 def test_show_is_yaml_to_read_or_json(rrd: Background, rrctl: Rrctl) -> None:
     lines = rrctl("config", "show").out.splitlines()
     assert lines[0].startswith("# /etc/rr/rr.yaml, read 2026-11-23T11:30:00.250Z")
+    assert "password_file" not in "".join(lines)
     assert lines[1:3] == ["name: rr-a", "state_dir: /var/lib/rr"]
     assert json.loads(rrctl("config", "show", "-o", "json").out) == rrd.appliance.config()
 

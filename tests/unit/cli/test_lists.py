@@ -85,7 +85,7 @@ def test_status_fits_one_screen(rrd: Background, rrctl: Rrctl) -> None:
     lines = rrctl("status").out.splitlines()
     assert lines[0].startswith("rr-a is ready, version 0.1.0, up ")
     assert lines[2].startswith(
-        "allocations    2 nodes, 3 prefixes, read 3s ago, from file:/etc/rr/allocations.yaml"
+        "allocations    2 nodes, 3 prefixes, from file:/etc/rr/allocations.yaml, 3s old"
     )
     assert lines[3] == "warning        The allocations are old."
     assert lines[5].split()[:4] == ["INSTANCE", "AS", "ROUTER", "ID"]
@@ -101,7 +101,6 @@ def test_explain_ticks_and_crosses(rrd: Background, rrctl: Rrctl) -> None:
     assert ran.code == 0
     assert ran.out.splitlines() == [
         "10.244.1.0/24 from node-1 (10.2.0.2, rack-1, instance main): accepted",
-        "10.244.1.0/24 is node-1's own.",
         "  ✓ known node  10.2.0.2 is node-1's address",
         "  ✓ prefix      the prefix is allocated to node-1",
         "  ✓ next hop    not reached",
