@@ -111,19 +111,18 @@ class Daemon:
                 _log.info("configuration reloaded", changed=answer["changed"], resets=answer["resets"])
 
     async def _serve(self) -> None:
-        """Answer over HTTP; begin anew when the configuration names another address."""
-        while True:
-            settings = self.appliance.settings
-            self.appliance.restart_http.clear()
-            api = Api(self.appliance)
-            listen = settings.http.listen
-            await api.start(settings.run_dir / "rrd.sock", (listen.host, listen.port))
-            try:
+        """Answer over HTTP; the TCP listener moves when the configuration names another address."""
+        api = Api(self.appliance)
+        settings = self.appliance.settings
+        await api.start(settings.run_dir / "rrd.sock", (settings.http.listen.host, settings.http.listen.port))
+        try:
+            while True:
                 await self.appliance.restart_http.wait()
-                # Let the answer to the reload that asked for this go out first.
-                await asyncio.sleep(0.2)
-            finally:
-                await api.stop()
+                self.appliance.restart_http.clear()
+                listen = self.appliance.settings.http.listen
+                await api.listen_tcp((listen.host, listen.port))
+        finally:
+            await api.stop()
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """The HTTP server: `Api(appliance)` listens on a unix socket, and on TCP for whoever only reads."""
 
 import asyncio
-import contextlib
 from pathlib import Path
 
 import structlog
@@ -28,7 +27,8 @@ class Api:
         self._appliance = appliance
         self._keep_alive = keep_alive
         self._handlers = Handlers(appliance)
-        self._runners: list[web.AppRunner] = []
+        self._unix: web.AppRunner | None = None
+        self._tcp: web.AppRunner | None = None
         self._dialing: asyncio.Task[None] | None = None
         self._socket: tuple[Path, tuple[int, int] | None] | None = None
         self.tcp_address: tuple[str, int] | None = None
@@ -38,33 +38,42 @@ class Api:
         """Listen; raises SocketTaken when the unix socket cannot be had, nothing for TCP."""
         bound = sockets.bind(unix_path)
         self._socket = (unix_path, sockets.identity(unix_path))
-        await web.SockSite(
-            await self._runner([guard.sentences], self._handlers.writing()), bound, backlog=128
-        ).start()
-        if tcp is not None:
-            host, port = tcp
-            names = guard.own_names(host)
-            checks = [guard.sentences, guard.only_own_names(names), guard.only_reading(unix_path, WRITING)]
-            runner = await self._runner(checks, [])
-            if not await self._try_tcp(runner, host, port):
-                self._dialing = asyncio.create_task(self._keep_trying(runner, host, port))
+        self._unix = await self._runner([guard.sentences], self._handlers.writing())
+        await web.SockSite(self._unix, bound, backlog=128).start()
+        await self.listen_tcp(tcp)
+
+    async def listen_tcp(self, tcp: tuple[str, int] | None) -> None:
+        """Listen on this TCP address and port, and no longer on another; the unix socket does not notice."""
+        await self._leave_tcp()
+        if tcp is None or self._socket is None:
+            return
+        host, port = tcp
+        names = guard.own_names(host)
+        reading = guard.only_reading(self._socket[0], WRITING)
+        self._tcp = await self._runner([guard.sentences, guard.only_own_names(names), reading], [])
+        if not await self._try_tcp(self._tcp, host, port):
+            self._dialing = asyncio.create_task(self._keep_trying(self._tcp, host, port))
 
     async def stop(self) -> None:
         """Stop listening, end open streams, and remove the socket file if it is still this server's."""
-        if self._dialing is not None:
-            self._dialing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._dialing
-        self._dialing = None
-        for runner in self._runners:
-            await runner.cleanup()
-        self._runners.clear()
-        self.tcp_address = self.tcp_problem = None
+        await self._leave_tcp()
+        if self._unix is not None:
+            await self._unix.cleanup()
+        self._unix = None
         if self._socket is not None:
             path, identity = self._socket
             if identity is not None and sockets.identity(path) == identity:
                 path.unlink(missing_ok=True)
             self._socket = None
+
+    async def _leave_tcp(self) -> None:
+        if self._dialing is not None:
+            self._dialing.cancel()
+            await asyncio.wait({self._dialing})
+        if self._tcp is not None:
+            await self._tcp.cleanup()
+        self._dialing = self._tcp = None
+        self.tcp_address = self.tcp_problem = None
 
     async def _runner(self, checks: list[Middleware], more: list[web.RouteDef]) -> web.AppRunner:
         app = web.Application(middlewares=checks, client_max_size=MAX_BODY)
@@ -78,7 +87,6 @@ class Api:
         app.on_shutdown.append(end_streams)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_TIMEOUT, handle_signals=False)
         await runner.setup()
-        self._runners.append(runner)
         return runner
 
     async def _try_tcp(self, runner: web.AppRunner, host: str, port: int) -> bool:

@@ -5,12 +5,13 @@ import socket
 import time
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from rr.api import server
 from rr.api.server import Api
 from rr.api.sockets import SocketTaken
-from tests.unit.api.memory import MemoryAppliance, peer, route
+from tests.unit.api.memory import MemoryAppliance, event, peer, route
 from tests.unit.api.serving import Serving, serving, until
 
 
@@ -49,6 +50,20 @@ async def test_it_stops_while_the_tcp_port_is_still_taken(tmp_path: Path) -> Non
         await api.start(tmp_path / "rrd.sock", ("127.0.0.1", taken.getsockname()[1]))
         async with asyncio.timeout(1):
             await api.stop()
+
+
+async def test_the_tcp_listener_moves_while_the_unix_socket_stays(served: Serving) -> None:
+    old = served.api.tcp_address
+    async with served.unix.get("/api/v1/stream") as stream:
+        await served.api.listen_tcp(("127.0.0.1", 0))
+        assert served.api.tcp_address not in (None, old)
+        served.appliance.happen(event(21))
+        assert b"retry" in await stream.content.readuntil(b"\n\n")
+        assert b"id: 21" in await stream.content.readuntil(b"\n\n")
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await served.ask("/healthz", tcp=True)
+    await served.api.listen_tcp(None)
+    assert (await served.ask("/healthz")).status == 200
 
 
 async def test_a_second_server_on_the_same_socket_is_refused(served: Serving) -> None:
