@@ -58,6 +58,7 @@ class Appliance:
         self.restart_http: asyncio.Event = asyncio.Event()
         self.resume_sources: asyncio.Event = asyncio.Event()
         self._plans = plans(config)
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._background: set[asyncio.Task[object]] = set()
         self._missing: frozenset[Address] = frozenset()
 
@@ -78,6 +79,12 @@ class Appliance:
             runner.allocate(self.keeper.allocations)
         self.instances[name] = runner
         self.tasks[name] = asyncio.create_task(runner.run(), name=f"instance {name}")
+        self.tasks[name].add_done_callback(self._instance_ended)
+
+    def _instance_ended(self, task: asyncio.Task[None]) -> None:
+        """An instance ends only when it is told to; anything else is a fault, and rrd ends with it."""
+        if not task.cancelled() and (error := task.exception()) and not self.failed.done():
+            self.failed.set_exception(error)
 
     async def follow_addresses(self) -> None:
         """Notice listen addresses that come and go, for as long as the kernel tells."""
@@ -211,8 +218,16 @@ class Appliance:
         if old.http != config.http:
             self.restart_http.set()
         if old.ipam != config.ipam:
-            self.keeper = self._keeper(config)
-            self.resume_sources.set()
+            await self._change_sources(config)
+
+    async def _change_sources(self, config: Config) -> None:
+        """What a source said that is no longer named is forgotten at once; the others are read again."""
+        await self.keeper.save()
+        self.keeper = self._keeper(config)
+        if self.keeper.known:
+            for runner in self.instances.values():
+                runner.allocate(self.keeper.allocations)
+        self.resume_sources.set()
 
     async def _remove_instance(self, name: str) -> None:
         task, runner = self.tasks.pop(name), self.instances.pop(name)
@@ -261,7 +276,7 @@ class Appliance:
         """What an operator should look at, the worst first."""
         found = report.ipam_problems(self.keeper)
         found += [
-            report.critical(f"{a} is not an address of this host: no peer reaches it.")
+            report.critical(f"{a} is not an address of this host: no peer reaches it")
             for a in sorted(map(str, self._missing))
         ]
         for runner in self.instances.values():

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import structlog
@@ -18,7 +19,7 @@ from rr.appliance import Appliance
 from rr.config.host import check_host
 from rr.config.load import load
 from rr.config.model import Config
-from rr.engine.process import EngineProcess, find_program
+from rr.engine.process import EngineProcess, Program, find_program
 from rr.errors import ConfigError, RRError, StateError
 from rr.ipam.reading import Reading
 from rr.ipam.sources.file import FileSource
@@ -37,6 +38,8 @@ class Daemon:
         self.ended = asyncio.Event()
         self.hangup = asyncio.Event()
         self.heard = asyncio.Event()
+        """Set when every IPAM source has said something."""
+        self._spoken: set[str] = set()
 
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT. Engines go on without us, unless told otherwise."""
@@ -63,10 +66,10 @@ class Daemon:
     async def _until_ended(self, *tasks: asyncio.Task[None]) -> BaseException | None:
         """Wait for the end that was asked for; a task that ends before that is a fault, and ends rrd with it."""
         asked = asyncio.create_task(self.ended.wait())
-        watched = [*tasks, *self.appliance.tasks.values()]
-        done, _ = await asyncio.wait([asked, *watched], return_when=asyncio.FIRST_COMPLETED)
+        watched: list[asyncio.Future[Any]] = [asked, self.appliance.failed, *tasks]
+        done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()
-        return next((task.exception() for task in done if task is not asked and not task.cancelled()), None)
+        return next((task.exception() for task in done if task is not asked), None)
 
     def _follow_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -93,7 +96,9 @@ class Daemon:
 
     def _read(self, reading: Reading) -> None:
         self.appliance.read(reading)
-        self.heard.set()
+        self._spoken.add(reading.source)
+        if self._spoken >= {source.name for source in self.appliance.settings.ipam.sources}:
+            self.heard.set()
 
     async def _follow_hangups(self) -> None:
         """SIGHUP reads the configuration again; one with mistakes changes nothing."""
@@ -146,19 +151,23 @@ def _alone(config: Config) -> Iterator[None]:
         yield
 
 
-def _prepare(file: Path, *, managed: bool) -> Appliance:
-    config = load(file)
+def _prepare(config: Config, *, managed: bool) -> Program | None:
+    """Make sure that this host can do what the configuration says, and find the engine to start."""
     running = {name for name in config.instances if EngineProcess(config.run_dir / name).pid() is not None}
     if problems := check_host(config, running=running, privileged=not managed):
         raise ConfigError(problems)
-    return Appliance(file, config, find_program() if managed else None)
+    return find_program() if managed else None
+
+
+async def _work(file: Path, config: Config, program: Program | None, *, stop_engines: bool) -> None:
+    await Daemon(Appliance(file, config, program), stop_engines=stop_engines).run()
 
 
 def _run(file: Path, *, managed: bool, stop_engines: bool) -> None:
     config = load(file)
     with _alone(config):
-        appliance = _prepare(file, managed=managed)
-        asyncio.run(Daemon(appliance, stop_engines=stop_engines).run())
+        program = _prepare(config, managed=managed)
+        asyncio.run(_work(file, config, program, stop_engines=stop_engines))
 
 
 @click.command(

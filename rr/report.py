@@ -64,7 +64,7 @@ def ipam_problems(keeper: Keeper) -> list[Row]:
     status = keeper.status()
     problems: list[Row] = []
     if not keeper.known:
-        problems.append(critical("No allocations were ever known: no route is accepted."))
+        problems.append(critical("No allocations were ever known: no route is accepted"))
     problems += [critical(f"New allocations are {held['reason']}") for held in status["held"] or ()]
     if status["error"]:
         say = critical if status["age_seconds"] > SOURCE_PATIENCE else warning
@@ -143,10 +143,10 @@ def instance_problems(runner: InstanceRunner) -> list[Row]:
     down = [tor for tor in view.rules.tors() if tor not in view.peers or not view.peers[tor].up]
     if health.disagreeing:
         text = f"engine and rules disagree about the routes of {health.disagreeing} peers"
-        problems.append(warning(f"Instance {runner.name}: {text}; please report it."))
+        problems.append(warning(f"Instance {runner.name}: {text}; please report it"))
     problems += [warning(sentence) for sentence in view.excesses()]
     if health.state is EngineState.RUNNING:
-        problems += [warning(f"Instance {runner.name}: ToR {tor} has no session.") for tor in down]
+        problems += [warning(f"Instance {runner.name}: ToR {tor} has no session") for tor in down]
     return problems
 
 
@@ -187,7 +187,7 @@ def _receivers(view: LiveView, verdict: Verdict) -> list[Row]:
     reflect, rack = view.rules.instance.reflect, verdict.rack
     if verdict.kind == "tor":
         return [{"role": "node", "rack": rack, "text": f"the nodes of {rack}"}]
-    to_tors = reflect.tors if verdict.kind == "pod" or reflect.tor_vips == "rack" else "all"
+    to_tors = reflect.tors if verdict.kind == "pod" else reflect.tor_vips
     to_nodes = reflect.nodes if verdict.kind == "pod" else reflect.vips
     found = []
     for role, reach, who in (("tor", to_tors, "ToRs"), ("node", to_nodes, "nodes")):

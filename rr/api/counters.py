@@ -23,13 +23,13 @@ class Counters:
         )
         self.grant_seconds = Histogram(
             "rr_grant_seconds",
-            "From the reading that gives a node a prefix until the engine was told, soft reset included.",
+            "From a prefix given to a node coming into force until the engine was told, soft reset included.",
             registry=registry,
             buckets=SECONDS,
         )
         self.revoke_seconds = Histogram(
             "rr_revoke_seconds",
-            "From the reading that takes a prefix away until the engine was told, soft reset included.",
+            "From a prefix taken away coming into force until the engine was told, soft reset included.",
             registry=registry,
             buckets=SECONDS,
         )

@@ -230,7 +230,7 @@ class LiveView:
             rack = self.rules.rack_of(peer.address)
             most = self.rules.instance.racks[rack].nodes.max_prefixes if rack else 0
             if rack and len(peer.heard) > most:
-                yield f"{self.called(peer.address)} announces {len(peer.heard)} prefixes, {rack} allows {most}."
+                yield f"{self.called(peer.address)} announces {len(peer.heard)} prefixes, {rack} allows {most}"
 
     def leaks(self) -> set[Address]:
         """Peers of which the engine holds a route that the rules refuse."""
