@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from operator import itemgetter
@@ -319,7 +320,7 @@ class _Reader:
         wrong = f"{this.network} overlaps {that.network} of {that.node} at {place}"
         return wrong, "give each node prefixes of its own"
 
-    def address_in(self, pool: _Claim, addresses: list[tuple[int, int, Address]]) -> None:
+    def address_in(self, pool: _Claim, addresses: Sequence[tuple[int, int, Address]]) -> None:
         """A node's address that a pool would let other nodes announce: the lowest is enough."""
         place = bisect_left(addresses, pool.order[:2], key=itemgetter(0, 1))
         if place < len(addresses) and contains(pool.network, addresses[place][2]):

@@ -1,9 +1,9 @@
 """Reads tables of broken documents: what is changed in a good one, and every sentence that must come of it.
 
-    == a name that is a sentence
-    - asn: 64512          what is replaced in the good document (several lines stand for themselves)
-    + asn: 0              with what; without a `- ` line, `+ ` is the whole document
-    rr.yaml:5:10: ...     the exact sentences, in order
+== a name that is a sentence
+- asn: 64512          what is replaced in the good document (several lines stand for themselves)
++ asn: 0              with what; without a `- ` line, `+ ` is the whole document
+rr.yaml:5:10: ...     the exact sentences, in order
 """
 
 from __future__ import annotations
