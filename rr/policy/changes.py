@@ -1,10 +1,11 @@
 """What lies between two policies: the edits that lead from one to the other, and whose routes to judge again."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from rr.net import Network
 from rr.policy.model import PolicySet, PrefixMatch, Statement
+from rr.policy.rules import MARKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,11 @@ def _affected(
     for name in old.keys() | new.keys():
         if old.get(name) == new.get(name) and not _sets_differ(held, wanted, new[name]):
             continue
+        if name.startswith(MARKS):
+            found.update(_marked(held, wanted, name))
+            continue
         for policy, statement in ((held, old.get(name)), (wanted, new.get(name))):
-            if statement is None or _is_mark(statement):
+            if statement is None:
                 continue
             if statement.neighbors is None:
                 return None
@@ -85,6 +89,19 @@ def _sets_differ(held: PolicySet, wanted: PolicySet, statement: Statement) -> bo
     )
 
 
-def _is_mark(statement: Statement) -> bool:
-    """A VIP mark needs nobody judged again: where a pool changes, so does what each of its nodes may announce."""
-    return statement.name.startswith("vip/")
+def _marked(held: PolicySet, wanted: PolicySet, mark: str) -> Iterator[Network]:
+    """Whoever may announce what a VIP mark matches now and did not before, or the other way round.
+
+    Mostly that is who may announce something else now anyway. But a pool of one address may have been a node's prefix:
+    the node may announce it as before, and only the mark is new.
+    """
+    moved = _prefixes(held, mark) ^ _prefixes(wanted, mark)
+    for policy in (held, wanted):
+        for statement in policy.imports:
+            if statement.neighbors and statement.prefixes and policy.prefix_sets[statement.prefixes] & moved:
+                yield from policy.neighbor_sets[statement.neighbors]
+
+
+def _prefixes(policy: PolicySet, mark: str) -> frozenset[PrefixMatch]:
+    statement = next((s for s in policy.imports if s.name == mark), None)
+    return policy.prefix_sets[statement.prefixes] if statement and statement.prefixes else frozenset()

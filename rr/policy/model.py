@@ -104,11 +104,12 @@ class PolicySet:
         text = hashlib.sha256()
         for name, prefixes in sorted(self.prefix_sets.items()):
             text.update(f"p {name} {sorted(map(str, prefixes))}\n".encode())
-        for kind in (self.neighbor_sets, self.community_sets, self.as_path_sets):
-            for name, members in sorted(kind.items()):
-                text.update(f"s {name} {sorted(map(str, members))}\n".encode())
-        for statement in self.imports + self.exports:
-            text.update(f"{statement_text(statement)}\n".encode())
+        for kind in ("neighbor_sets", "community_sets", "as_path_sets"):
+            for name, members in sorted(getattr(self, kind).items()):
+                text.update(f"{kind} {name} {sorted(map(str, members))}\n".encode())
+        for direction in ("imports", "exports"):
+            for statement in getattr(self, direction):
+                text.update(f"{direction} {statement_text(statement)}\n".encode())
         return text.hexdigest()[:16]
 
 

@@ -19,6 +19,8 @@ from rr.policy.tags import ALL_TAGS, VIP, from_tor, rack_tags
 Suspension: TypeAlias = tuple[str, Network]
 """A node, and a prefix of its own or a VIP that it may not announce for now."""
 VERSION = {"ipv4": 4, "ipv6": 6}
+MARKS = "vip/"
+"""How the names of the statements begin that only mark routes as VIPs."""
 
 
 class Rules:
@@ -154,7 +156,8 @@ class _Build:
         self.community_sets: dict[str, frozenset[str]] = {}
 
     def policy(self) -> PolicySet:
-        imports = (*self.scrub(), *self.mark_vips(), *self.from_tors(), *self.nodes())
+        # A ToR's routes are dealt with before VIPs are marked: a VIP that a ToR sends is no VIP of ours.
+        imports = (*self.scrub(), *self.from_tors(), *self.mark_vips(), *self.nodes())
         exports = (*self.to_tors(), *self.vips_to_nodes(), *self.pods_to_nodes(), *self.tor_routes_to_nodes())
         return PolicySet(
             prefix_sets=self.prefix_sets,
@@ -177,7 +180,7 @@ class _Build:
             hosts = frozenset(PrefixMatch.hosts_of(p) for p in self.pools() if p.version == version)
             if hosts:
                 prefixes = self.prefixes(f"vips/{version}", hosts)
-                yield Statement(f"vip/{version}", Action.CONTINUE, prefixes=prefixes, add_community=VIP)
+                yield Statement(f"{MARKS}{version}", Action.CONTINUE, prefixes=prefixes, add_community=VIP)
 
     def pools(self) -> Iterator[Network]:
         for pool in self.allocations.vips:
@@ -210,13 +213,24 @@ class _Build:
         if not racks:
             return
         everyone = self.neighbors("tors", (network_of(t.address) for r in racks.values() for t in r.tors))
-        if self.instance.reflect.tors == "all":
+        reflect = self.instance.reflect
+        if reflect.tors != reflect.tor_vips:
+            yield from self.vips_to_tors(everyone, racks)
+        if reflect.tors == "all":
             yield self.export("tors", everyone, self.communities("racks", *map(_exactly, self.tags.values())))
             return
-        if self.instance.reflect.tor_vips == "all":
-            yield self.export("tors/vips", everyone, self.communities("vip", _exactly(VIP)))
         for name, rack in racks.items():
             yield self.export(f"tors/{name}", self.tors_of(name, rack), self.rack_tag(name))
+
+    def vips_to_tors(self, everyone: str, racks: Mapping[str, Rack]) -> Iterator[Statement]:
+        """VIP routes carry their rack's tag too, so they are dealt with before the other routes."""
+        vip = self.communities("vip", _exactly(VIP))
+        if self.instance.reflect.tor_vips == "all":
+            yield self.export("tors/vips", everyone, vip)
+            return
+        for name, rack in racks.items():
+            yield self.export(f"tors/vips/{name}", self.tors_of(name, rack), self.vip_tags(name), Match.ALL)
+        yield Statement("tors/vips-end-here", Action.REJECT, neighbors=everyone, communities=vip)
 
     def vips_to_nodes(self) -> Iterator[Statement]:
         """VIP routes carry their rack's tag too, so they are dealt with before the node routes."""
@@ -228,8 +242,7 @@ class _Build:
             yield self.export("nodes/vips", self.all_nodes(), vip)
         if reach == "rack":
             for name in self.instance.racks:
-                both = self.communities(f"vip/{name}", _exactly(VIP), _exactly(self.tags[name]))
-                yield self.export(f"nodes/vips/{name}", self.nodes_of(name), both, Match.ALL)
+                yield self.export(f"nodes/vips/{name}", self.nodes_of(name), self.vip_tags(name), Match.ALL)
         yield Statement("vips-end-here", Action.REJECT, communities=vip)
 
     def pods_to_nodes(self) -> Iterator[Statement]:
@@ -260,6 +273,9 @@ class _Build:
 
     def rack_tag(self, rack: str) -> str:
         return self.communities(f"rack/{rack}", _exactly(self.tags[rack]))
+
+    def vip_tags(self, rack: str) -> str:
+        return self.communities(f"vip/{rack}", _exactly(VIP), _exactly(self.tags[rack]))
 
     def nodes_of(self, rack: str) -> str:
         return self.neighbors(f"nodes/{rack}", self.instance.racks[rack].nodes.ranges)

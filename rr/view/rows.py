@@ -157,9 +157,7 @@ class Advertised:
         width = self.view.rules.add_paths(peer.address)
         total = 0
         for found in self.paths.values():
-            reach = self.reflect.tors
-            if found[0].kind == "vip" and self.reflect.tor_vips == "all":
-                reach = "all"
+            reach = self.reflect.tor_vips if found[0].kind == "vip" else self.reflect.tors
             sent = found if width else found[:1]
             within = [p for p in sent if p.kind and (reach == "all" or p.rack == rack)]
             total += len(within[:width] if width else within)
