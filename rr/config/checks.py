@@ -122,8 +122,9 @@ def ranges_apart(document: Document) -> Iterator[Problem]:
 
 def ranges_without_appliance(document: Document) -> Iterator[Problem]:
     """No range holds an address of the appliance itself."""
+    own = _own(document)
     for item in _ranges(document):
-        for host in _own(document):
+        for host in own:
             if contains(item.network, host.address):
                 whose = f"this appliance's own {_where(document, host.route)}"
                 wrong = f"{item.network} contains {host.address}, {whose}"
