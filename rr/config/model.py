@@ -14,7 +14,15 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    model_serializer,
+    model_validator,
+)
 
 from rr.config import scalars
 from rr.config.scalars import Kind
@@ -72,6 +80,10 @@ class HostPort(Model):
 
     host: str = Field(description="the address, without brackets")
     port: Port = Field(description="the TCP port")
+
+    @model_serializer
+    def _as_written(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
