@@ -27,13 +27,18 @@ def pytest_runtest_makereport(
     """Show the peers' logs in the report of a failed test."""
     report = yield
     if report.failed and report.when != "teardown":
-        for network in item.stash.get(NETWORKS, []):
-            report.sections.append((f"network {network.prefix}", network.logs()))
-            kept = item.stash.get(KEPT, None)
-            if kept is not None:
-                network.keep_logs(kept)
-                report.sections.append(("logs kept in", str(kept)))
+        for holder in filter(None, (item, item.getparent(pytest.Module))):
+            _show(report, holder)
     return report
+
+
+def _show(report: pytest.TestReport, holder: pytest.Item | pytest.Collector) -> None:
+    kept = holder.stash.get(KEPT, None)
+    for network in holder.stash.get(NETWORKS, []):
+        report.sections.append((f"network {network.prefix}", network.logs()))
+        if kept is not None:
+            network.keep_logs(kept)
+            report.sections.append(("logs kept in", str(kept)))
 
 
 KEPT = pytest.StashKey[Path]()
@@ -45,6 +50,15 @@ def net(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Network]:
     with Network() as network:
         request.node.stash[NETWORKS] = [network]
         request.node.stash[KEPT] = tmp_path / "network"
+        yield network
+
+
+@pytest.fixture(scope="module")
+def shared_net(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
+    """An empty network for all tests of a module, which fill it once and leave it as they found it."""
+    with Network() as network:
+        request.node.stash[NETWORKS] = [network]
+        request.node.stash[KEPT] = tmp_path_factory.mktemp("network")
         yield network
 
 

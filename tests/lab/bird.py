@@ -102,7 +102,7 @@ class Bird(Peer):
         lines = [
             f"protocol bgp rr{number} {{",
             "  debug { routes, states, events };",
-            f"  local {session.local} as {self.asn};",
+            f"  local {session.local} port {self.listen_port} as {self.asn};",
             f"  neighbor {session.remote} port {session.port} as {session.remote_asn};",
             f"  hold time {session.hold_time};",
             "  connect delay time 1; connect retry time 1; error wait time 1, 2;",
@@ -110,6 +110,8 @@ class Bird(Peer):
         ]
         if session.password is not None:
             lines.append(f'  password "{session.password}";')
+        if session.ttl_security:
+            lines.append("  direct; ttl security on;")  # BIRD sends iBGP with TTL 64 otherwise
         if session.restart_time is None:
             lines.append("  graceful restart off;")
         else:
@@ -185,6 +187,8 @@ def _settings(route: Announcement) -> Iterator[str]:
         yield f"bgp_med = {route.med};"
     if route.local_pref is not None:
         yield f"bgp_local_pref = {route.local_pref};"
+    if route.origin != "igp":
+        yield f"bgp_origin = ORIGIN_{route.origin.upper()};"
 
 
 def _answer(stream: Any) -> str:

@@ -37,6 +37,7 @@ class Exabgp(Peer):
             "exabgp.api.cli": "false",
             "exabgp.log.level": "INFO",
             "exabgp.tcp.delay": "0",
+            "exabgp.tcp.port": str(self.listen_port),
             "exabgp.tcp.bind": " ".join(s.local for s in self.sessions if s.passive),
         }
         self.processes.append(self.host.start("exabgp", [PROGRAM, config], environment=environment))
@@ -65,6 +66,7 @@ class Exabgp(Peer):
             f"  hold-time {session.hold_time};",
             f"  {'listen' if session.passive else 'connect'} {session.port};",
             *(["  passive true;"] if session.passive else []),
+            *(["  outgoing-ttl 255;", "  incoming-ttl 255;"] if session.ttl_security else []),
             *([f"  md5-password '{session.password}';"] if session.password else []),
             f"  family {{{families} }}",
             f"  capability {{ route-refresh;{add_paths}{restart} }}",
@@ -123,7 +125,7 @@ class Exabgp(Peer):
         return [heard for message in self._messages() for heard, _, _ in read_update(message)]
 
     def _announce(self, route: Announcement) -> None:
-        words = ["announce", "route", route.prefix, "next-hop", self._next_hop(route), "origin", "igp"]
+        words = ["announce", "route", route.prefix, "next-hop", self._next_hop(route), "origin", route.origin]
         if route.as_path:
             words += ["as-path", "[", *(str(asn) for asn in route.as_path), "]"]
         if route.communities:

@@ -60,6 +60,7 @@ class Frr(Peer):
             PROGRAMS / program,
             *("-f", config, "-i", folder / f"{program}.pid", "-z", folder / "zserv.api"),
             *("--vty_socket", folder, "-P", "0", "--log", f"file:{folder / 'frr.log'}"),
+            *(("-p", str(self.listen_port)) if program == "bgpd" else ()),
         ]
         process = self.host.start(program, words)
         self.processes.append(process)
@@ -118,6 +119,8 @@ class Frr(Peer):
             lines.append(f"{peer} password {session.password}")
         if session.passive:
             lines.append(f"{peer} passive")
+        if session.ttl_security:
+            lines.append(f"{peer} ttl-security hops 1")
         if session.restart_time is None:
             lines.append(f"{peer} graceful-restart-disable")
         else:
@@ -227,6 +230,8 @@ def _settings(route: Announcement) -> list[str]:
         lines.append(f"set metric {route.med}")
     if route.local_pref is not None:
         lines.append(f"set local-preference {route.local_pref}")
+    if route.origin != "igp":
+        lines.append(f"set origin {route.origin}")
     return lines
 
 

@@ -37,13 +37,16 @@ ORIGINS = ("igp", "egp", "incomplete")
 
 @functools.cache
 def engine_program(name: str) -> FilePath:
-    """Find `gobgpd` or `gobgp`: on PATH, else where `make engine` puts it."""
-    found = shutil.which(name)
-    if found is None and (REPOSITORY / ".engine/bin" / name).exists():
-        found = str(REPOSITORY / ".engine/bin" / name)
-    if found is None:
-        raise FileNotFoundError(f"no {name}: run `make engine`, or put one on PATH")
-    return FilePath(found)
+    """Find `gobgpd` or `gobgp`: beside $GOBGPD, else where `make engine` puts it, else on PATH."""
+    named = os.environ.get("GOBGPD")
+    fetched = REPOSITORY / ".engine/bin" / name
+    if named:
+        return FilePath(named) if name == "gobgpd" else FilePath(named).with_name(name)
+    if fetched.exists():
+        return fetched
+    if found := shutil.which(name):
+        return FilePath(found)
+    raise FileNotFoundError(f"no {name}: run `make engine`, put one on PATH, or name gobgpd in GOBGPD")
 
 
 def engine_environment() -> dict[str, str]:
@@ -79,7 +82,7 @@ class Gobgp(Peer):
             self._announce(route)
 
     def _config(self) -> str:
-        head = f'[global.config]\nas = {self.asn}\nrouter-id = "{self.router_id}"\nport = 179'
+        head = f'[global.config]\nas = {self.asn}\nrouter-id = "{self.router_id}"\nport = {self.listen_port}'
         return "\n\n".join([head, *(self._neighbor(session) for session in self.sessions)]) + "\n"
 
     def _neighbor(self, session: Session) -> str:
@@ -93,6 +96,11 @@ class Gobgp(Peer):
             f'local-address = "{session.local}"',
             f"remote-port = {session.port}",
             f"passive-mode = {'true' if session.passive else 'false'}",
+            *(
+                ["[neighbors.ttl-security.config]", "enabled = true", "ttl-min = 255"]
+                if session.ttl_security
+                else []
+            ),
             "[neighbors.timers.config]",
             f"hold-time = {session.hold_time}",
             f"keepalive-interval = {max(1, session.hold_time // 3)}",
@@ -127,7 +135,7 @@ class Gobgp(Peer):
         if route.originator_id or route.cluster_list:
             raise Unsupported("gobgp's command line sets no ORIGINATOR_ID and no CLUSTER_LIST")
         # Its own default is "incomplete", which FRR would not put into one ECMP group with others' "igp".
-        words = ["global", "rib", "add", "-a", route.family, route.prefix, "origin", "igp"]
+        words = ["global", "rib", "add", "-a", route.family, route.prefix, "origin", route.origin]
         if route.as_path:
             words += ["aspath", ",".join(str(asn) for asn in route.as_path)]
         if route.next_hop:

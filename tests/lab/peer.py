@@ -13,6 +13,7 @@ from tests.lab.wait import eventually
 
 Family = Literal["ipv4", "ipv6"]
 Transport = Literal["ipv4", "ipv6", "both"]
+Origin = Literal["igp", "egp", "incomplete"]
 BOTH_FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
 
 
@@ -46,6 +47,8 @@ class Session:
     password: str | None = None
     add_paths: bool = False
     passive: bool = False
+    ttl_security: bool = False
+    """GTSM (RFC 5082): send with TTL 255, take nothing else."""
     hold_time: int = 9
     restart_time: int | None = 120
     """Restart time that graceful restart announces; None: without graceful restart."""
@@ -64,6 +67,7 @@ class Announcement:
     cluster_list: tuple[str, ...] = ()
     med: int | None = None
     local_pref: int | None = None
+    origin: Origin = "igp"
 
     @property
     def family(self) -> Family:
@@ -140,7 +144,8 @@ class Peer(abc.ABC):
     """A BGP speaker on a host of its own.
 
     `add_paths` asks for every path (receive only). `over` is the transport: with "both" there are two
-    sessions, each with the family of its transport; otherwise one session with all `families`.
+    sessions, each with the family of its transport; otherwise one session with all `families`. `listen_port`
+    is where it takes connections.
     """
 
     def __init__(
@@ -155,14 +160,17 @@ class Peer(abc.ABC):
         password: str | None = None,
         add_paths: bool = False,
         passive: bool = False,
+        ttl_security: bool = False,
         hold_time: int = 9,
         restart_time: int | None = 120,
+        listen_port: int = 179,
         start: bool = True,
     ) -> None:
         remotes = (to,) if isinstance(to, Remote) else tuple(to)
         self.name = name
         self.host: Host = network.host(name, *addresses)
         self.asn = asn if asn is not None else remotes[0].asn
+        self.listen_port = listen_port
         self.router_id = self.host.address(4) or f"192.0.2.{len(network.hosts)}"
         self.sessions: tuple[Session, ...] = tuple(
             Session(
@@ -174,6 +182,7 @@ class Peer(abc.ABC):
                 password=password,
                 add_paths=add_paths,
                 passive=passive,
+                ttl_security=ttl_security,
                 hold_time=hold_time,
                 restart_time=restart_time,
             )
@@ -246,6 +255,7 @@ class Peer(abc.ABC):
         cluster_list: Sequence[str] = (),
         med: int | None = None,
         local_pref: int | None = None,
+        origin: Origin = "igp",
     ) -> None:
         """Announce a prefix, or announce it again with other attributes. Needs no session yet."""
         route = Announcement(
@@ -257,6 +267,7 @@ class Peer(abc.ABC):
             cluster_list=tuple(cluster_list),
             med=med,
             local_pref=local_pref,
+            origin=origin,
         )
         before = self.announced.get(route.prefix)
         self.announced[route.prefix] = route
