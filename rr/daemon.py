@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+import gc
 import os
 import signal
 import sys
@@ -165,6 +166,9 @@ async def _work(file: Path, config: Config, program: Program | None, *, stop_eng
 
 def _run(file: Path, *, managed: bool, stop_engines: bool) -> None:
     config = load(file)
+    # Thousands of nodes are some hundred thousand objects that stay: looking through them all the time for cycles
+    # would cost more than reading them did.
+    gc.set_threshold(100_000, 20, 100)
     with _alone(config):
         program = _prepare(config, managed=managed)
         asyncio.run(_work(file, config, program, stop_engines=stop_engines))
