@@ -27,14 +27,15 @@ def pytest_runtest_makereport(
     """Show the peers' logs in the report of a failed test."""
     report = yield
     if report.failed and report.when != "teardown":
-        for holder in filter(None, (item, item.getparent(pytest.Module))):
-            _show(report, holder)
+        module = item.getparent(pytest.Module)
+        for stash in (item.stash, *([module.stash] if module else [])):
+            _show(report, stash)
     return report
 
 
-def _show(report: pytest.TestReport, holder: pytest.Item | pytest.Collector) -> None:
-    kept = holder.stash.get(KEPT, None)
-    for network in holder.stash.get(NETWORKS, []):
+def _show(report: pytest.TestReport, stash: pytest.Stash) -> None:
+    kept = stash.get(KEPT, None)
+    for network in stash.get(NETWORKS, []):
         report.sections.append((f"network {network.prefix}", network.logs()))
         if kept is not None:
             network.keep_logs(kept)
