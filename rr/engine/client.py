@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 
 import grpc
 from google.protobuf.message import Message
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential, wait_random
 
 from rr.engine.pb import gobgp_pb2 as pb
 from rr.engine.pb import gobgp_pb2_grpc as pb_grpc
@@ -252,7 +252,7 @@ async def _tried_again(once: Callable[[], Awaitable[Outcome]], patience: float, 
     attempts = AsyncRetrying(
         retry=retry_if_exception_type(EngineUnavailable),
         stop=stop_after_delay(patience),
-        wait=wait_exponential_jitter(initial=0.05, max=0.5, jitter=0.05),
+        wait=wait_exponential(multiplier=0.05, max=0.5) + wait_random(0, 0.05),
         reraise=True,
     )
     async for attempt in attempts:
