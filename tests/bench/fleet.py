@@ -1,9 +1,8 @@
-"""Many light BGP speakers in one thread: one epoll, prebuilt messages, nodes that discard what they receive.
+"""Many light BGP speakers in one thread: one epoll, prebuilt messages, and no more parsing than needed.
 
-It has to cost far less than the system under test, which shares the machine with it. So a node is a socket
-and a few fields: it answers the OPEN, says what it announces, sends keepalives, and from then on its bytes
-are read into one shared buffer and counted. ToRs, and a few nodes that are looked at as samples, are read
-in full: they know what they hold and when each prefix came.
+It has to cost far less than the system under test, which shares the machine with it. So a speaker is a socket and
+a few fields: it answers the OPEN, says what it announces, sends keepalives, and of what it receives it
+notes prefixes and the moment when each came.
 """
 
 from __future__ import annotations
@@ -25,13 +24,18 @@ REDIAL_AFTER = 0.5
 IP_BIND_ADDRESS_NO_PORT = 24
 
 
+ONE_PATH: set[bytes] = set()
+"""Shared by all prefixes that came without a path identifier: thousands of sets would be all the memory."""
+
+
 class Rib:
-    """What a fully reading speaker holds: paths by prefix, and when the first path of each prefix came."""
+    """What a speaker holds: paths by prefix, and when the first path of each prefix came."""
 
     def __init__(self) -> None:
         self._paths: dict[bytes, set[bytes]] = {}
         self.arrived: dict[bytes, float] = {}
         self.withdrawals = 0
+        self.latest = 0.0
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -45,16 +49,21 @@ class Rib:
         for prefix, identifier in withdrawn:
             self._withdraw(prefix, identifier)
         for prefix, identifier in announced:
-            self._paths.setdefault(prefix, set()).add(identifier)
-            self.arrived.setdefault(prefix, now)
+            if identifier:
+                self._paths.setdefault(prefix, set()).add(identifier)
+            else:
+                self._paths[prefix] = ONE_PATH
+            if prefix not in self.arrived:
+                self.arrived[prefix] = self.latest = now
 
     def _withdraw(self, prefix: bytes, identifier: bytes) -> None:
         self.withdrawals += 1
         paths = self._paths.get(prefix)
         if paths is None:
             return
-        paths.discard(identifier)
-        if not paths:
+        if identifier:
+            paths.discard(identifier)
+        if not identifier or not paths:
             del self._paths[prefix]
             del self.arrived[prefix]
 
@@ -62,9 +71,9 @@ class Rib:
         """When the prefix came (time.monotonic), None if it is not held."""
         return self.arrived.get(wire.nlri(prefix))
 
-    def holds_exactly(self, prefixes: frozenset[IPv4Network]) -> bool:
-        """Whether it holds these prefixes and nothing else."""
-        return len(self) == len(prefixes) and all(prefix in self for prefix in prefixes)
+    def prefixes(self) -> frozenset[IPv4Network]:
+        """Everything held."""
+        return frozenset(map(wire.prefix_of, self._paths))
 
 
 @dataclass(slots=True, eq=False)
@@ -75,7 +84,7 @@ class Speaker:
     address: IPv4Address
     opening: bytes
     announces: bytes
-    rib: Rib | None = None
+    rib: Rib = field(default_factory=Rib)
     sock: socket.socket | None = None
     pending: bytearray = field(default_factory=bytearray)
     established: bool = False
@@ -201,8 +210,6 @@ class Fleet:
         if not size:
             raise OSError("closed by the far side")
         speaker.received += size
-        if speaker.established and speaker.rib is None:
-            return
         now = time.monotonic()
         speaker.pending += memoryview(BUFFER)[:size]
         for kind, body in wire.split(speaker.pending):
@@ -210,8 +217,7 @@ class Fleet:
 
     def _take(self, speaker: Speaker, sock: socket.socket, kind: int, body: bytes, now: float) -> None:
         if kind == wire.UPDATE:
-            if speaker.rib is not None:
-                speaker.rib.apply(body, speaker.add_path, now)
+            speaker.rib.apply(body, speaker.add_path, now)
         elif kind == wire.OPEN:
             speaker.add_path = wire.parse_open(body).sends_add_path
             sock.send(wire.KEEPALIVE_MESSAGE)

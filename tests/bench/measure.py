@@ -14,15 +14,17 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from tests.bench import wire
-from tests.bench.fleet import Fleet, Rib, Speaker
-from tests.bench.process import BenchError, Memory, cpu_seconds, memory
+from tests.bench.fleet import Fleet, Speaker
+from tests.bench.process import BenchError, Memory, cpu_seconds, memory, wait_until_free
 from tests.bench.systems import System
 from tests.bench.topology import ANNOUNCE_SLOT, ASN, BASE_SLOTS, GRANT_SLOT, REFLECTOR, TORS, Node, Topology
 
 RESTART_TIME = 120
 """Graceful restart time (seconds) that every speaker offers."""
-SAMPLES = 4
-"""Nodes that are read in full, to see that they were given what the reflection setting says."""
+STALLED = 4.0
+"""Seconds without news at the ToRs after which what they still miss is called missing."""
+LATECOMERS = 5.0
+"""Seconds that nodes are given for what they still miss when all is quiet."""
 GLANCE, QUIET, BUSY = 0.1, 1.0, 0.15
 """Settled: for QUIET seconds, no GLANCE (seconds) has seen the system use more of a CPU than BUSY."""
 BETWEEN_TRIALS = 0.1
@@ -68,6 +70,8 @@ class Measurement:
     grant_ms: list[float] = field(default_factory=list)
     check_ms: list[float] = field(default_factory=list)
     redials: int = 0
+    missing_at_tors: int = 0
+    missing_at_nodes: int = 0
     withdrawals: int = 0
     node_megabytes: float = 0.0
     faults: list[str] = field(default_factory=list)
@@ -81,27 +85,26 @@ class Run:
         self._topology = topology
         self._timeout = timeout
         self._tors = [self._tor(address) for address in TORS]
-        sampled = {rack.nodes[0].name for rack in topology.racks[:SAMPLES]}
-        self._nodes = {node.name: self._node(node, node.name in sampled) for node in topology.all_nodes}
+        self._nodes = {node.name: self._node(node) for node in topology.all_nodes}
         self._fleet = Fleet(
             [*self._tors, *self._nodes.values()],
             (str(REFLECTOR), 179),
             topology.hold_time / 3,
             system.dial_window,
         )
-        self._ribs = [tor.rib for tor in self._tors if tor.rib is not None]
+        self._ribs = [tor.rib for tor in self._tors]
 
     def _tor(self, address: IPv4Address) -> Speaker:
         hold = self._topology.hold_time
         opening = wire.open_message(
             ASN, address, hold, restart_time=RESTART_TIME, receive_add_path=self._topology.add_paths > 0
         )
-        return Speaker(f"tor {address}", address, opening, wire.END_OF_RIB, Rib())
+        return Speaker(f"tor {address}", address, opening, wire.END_OF_RIB)
 
-    def _node(self, node: Node, sampled: bool) -> Speaker:
+    def _node(self, node: Node) -> Speaker:
         opening = wire.open_message(ASN, node.address, self._topology.hold_time, restart_time=RESTART_TIME)
         said = wire.announcement([node.prefix(slot) for slot in BASE_SLOTS], node.address) + wire.END_OF_RIB
-        return Speaker(node.name, node.address, opening, said, Rib() if sampled else None)
+        return Speaker(node.name, node.address, opening, said)
 
     def measure(self, result: Measurement) -> None:
         """Fill in the result, step by step, so that a failure leaves what came before it."""
@@ -109,7 +112,7 @@ class Run:
         gc.disable()
         try:
             self._converge(result)
-            self._look_at_samples(result)
+            self._look_at_nodes(result)
             self._announce(result)
             self._grant(result)
             self._check(result)
@@ -128,24 +131,40 @@ class Run:
         )
 
     def _converge(self, result: Measurement) -> None:
-        wanted = len(self._topology.expected)
         began, before = time.monotonic(), self.cpu()
-        if not self._fleet.run(lambda: all(len(rib) >= wanted for rib in self._ribs), self._timeout):
-            held = " and ".join(str(len(rib)) for rib in self._ribs)
-            raise BenchError(
-                f"not converged after {self._timeout:.0f} s: ToRs hold {held} of {wanted} prefixes, "
-                f"{self._fleet.established} of {len(self._nodes) + 2} sessions are up, {self._fleet.errors}"
-            )
+        self._until_tors_hold_everything(began, result)
         result.converged_cpu = self.cpu() - before
-        result.converged = max(max(rib.arrived.values()) for rib in self._ribs) - began
+        result.converged = max(rib.latest for rib in self._ribs) - began
         result.settled = self._settle() - began
         result.settled_cpu = self.cpu() - before
         result.engine_memory = memory(self._system.engine())
         result.controller_memory = memory(self._system.controller())
         result.node_megabytes = sum(speaker.received for speaker in self._nodes.values()) / 1e6
-        for tor, rib in zip(self._tors, self._ribs, strict=True):
-            if not rib.holds_exactly(self._topology.expected):
-                result.faults.append(f"{tor.name} does not hold exactly what it should")
+
+    def _until_tors_hold_everything(self, began: float, result: Measurement) -> None:
+        """Serve until both ToRs have all, or all sessions are up and nothing more comes."""
+        wanted, everybody = len(self._topology.expected), len(self._nodes) + len(self._tors)
+        ribs = self._ribs
+
+        def done() -> bool:
+            if all(len(rib) >= wanted for rib in ribs):
+                return True
+            latest = max(began, *(rib.latest for rib in ribs))
+            return self._fleet.established == everybody and time.monotonic() - latest > STALLED
+
+        arrived = self._fleet.run(done, self._timeout)
+        lacking = {tor.name: self._topology.expected - tor.rib.prefixes() for tor in self._tors}
+        result.missing_at_tors = sum(map(len, lacking.values()))
+        result.faults += [
+            f"{name} never got {len(prefixes)} of {wanted} prefixes: {_some(prefixes)}"
+            for name, prefixes in lacking.items()
+            if prefixes
+        ]
+        if not arrived:
+            raise BenchError(
+                f"not converged after {self._timeout:.0f} s; {self._fleet.established} of {everybody} "
+                f"sessions are up"
+            )
 
     def _settle(self) -> float:
         """Serve until every session is up and the system is quiet; when the quiet began (time.monotonic)."""
@@ -162,16 +181,40 @@ class Run:
                 return quiet_since
         raise BenchError(f"not quiet after {self._timeout:.0f} s; {self._fleet.established} sessions are up")
 
-    def _look_at_samples(self, result: Measurement) -> None:
-        """Nodes hold the routes of their rack, or nothing."""
-        for rack in self._topology.racks[:SAMPLES]:
-            others = rack.nodes[1:] if self._topology.reflect_nodes == "rack" else ()
-            wanted = frozenset(node.prefix(slot) for node in others for slot in BASE_SLOTS)
-            rib = self._nodes[rack.nodes[0].name].rib
-            if rib is not None and not rib.holds_exactly(wanted):
-                result.faults.append(
-                    f"{rack.nodes[0].name} holds {len(rib)} prefixes, not the {len(wanted)} of its rack"
+    def _look_at_nodes(self, result: Measurement) -> None:
+        """Nodes hold the routes of their rack, or nothing; latecomers may still come."""
+        lacking, surplus = self._nodes_differ()
+        if lacking:
+            self._fleet.pause(LATECOMERS)
+            lacking, surplus = self._nodes_differ()
+        result.missing_at_nodes = sum(map(len, lacking.values()))
+        if lacking:
+            name, prefixes = next(iter(lacking.items()))
+            result.faults.append(
+                f"{len(lacking)} nodes miss routes of their rack: {name} {_some(prefixes)}, …"
+            )
+        if surplus:
+            result.faults.append(
+                f"{len(surplus)} nodes hold routes that are not of their rack: {surplus[0]}, …"
+            )
+
+    def _nodes_differ(self) -> tuple[dict[str, frozenset[IPv4Network]], list[str]]:
+        """What each node misses, and which nodes hold more than they should."""
+        lacking, surplus = {}, []
+        for rack in self._topology.racks:
+            given = rack.nodes if self._topology.reflect_nodes == "rack" else ()
+            routes = {node.name: {node.prefix(slot) for slot in BASE_SLOTS} for node in given}
+            everything = frozenset[IPv4Network]().union(*routes.values())
+            for node in rack.nodes:
+                wanted, held = (
+                    everything - routes.get(node.name, set()),
+                    self._nodes[node.name].rib.prefixes(),
                 )
+                if wanted - held:
+                    lacking[node.name] = wanted - held
+                if held - wanted:
+                    surplus.append(node.name)
+        return lacking, surplus
 
     def _announce(self, result: Measurement) -> None:
         for node in self._topology.announcers:
@@ -243,6 +286,11 @@ class Run:
         result.idle_cpu = Cpu(used.engine * scale, used.controller * scale, used.speakers * scale)
 
 
+def _some(prefixes: frozenset[IPv4Network]) -> str:
+    """The first few of them."""
+    return ", ".join(map(str, sorted(prefixes)[:3])) + (", …" if len(prefixes) > 3 else "")
+
+
 def _readable(fd: int) -> Callable[[], bool]:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
@@ -254,6 +302,7 @@ def measure(system: System, topology: Topology, folder: Path, timeout: float) ->
     result = Measurement(system.name, topology.nodes)
     folder.mkdir(parents=True)
     try:
+        wait_until_free(179)
         began = time.monotonic()
         system.start(topology, folder)
         result.start = time.monotonic() - began

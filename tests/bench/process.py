@@ -74,6 +74,31 @@ def start(command: Sequence[str], log: Path, env: dict[str, str] | None = None) 
             raise BenchError(f"cannot start {command[0]}: {error.strerror}") from error
 
 
+def listening(port: int) -> bool:
+    """Whether some IPv4 socket of this network namespace listens on the port."""
+    wanted = f":{port:04X}"
+    rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return any(row[1].endswith(wanted) and row[3] == "0A" for row in rows)
+
+
+def wait_until_free(port: int) -> None:
+    """Wait until nobody listens: the threads of a killed process may outlive it by a moment."""
+    wait_for(lambda: not listening(port), 10.0, f"port {port} is still in use", every=0.01)
+
+
+def wait_until_listening(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Wait until a daemon listens; BenchError if it ends, or does not listen within 20 seconds."""
+
+    def ready() -> bool:
+        if process.poll() is not None:
+            raise BenchError(
+                f"{log.stem} ended with exit code {process.returncode}: {log.read_text()[-300:]}"
+            )
+        return listening(port)
+
+    wait_for(ready, 20.0, f"{log.stem} does not listen", every=0.01)
+
+
 def stop(
     process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM, patience: float = 10.0
 ) -> None:

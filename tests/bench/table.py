@@ -59,6 +59,8 @@ ROWS = (
     Row("controller CPU when idle, s a minute", lambda m: _if(m.idle_cpu.controller)),
     Row("the speakers' own CPU until quiet, s", lambda m: _if(m.settled_cpu.speakers)),
     Row("received by nodes, MB", lambda m: m.node_megabytes, 1),
+    Row("routes that never came to a ToR", lambda m: float(m.missing_at_tors), 0, always=True),
+    Row("routes that never came to a node", lambda m: float(m.missing_at_nodes), 0, always=True),
     Row("withdrawals seen by ToRs", lambda m: float(m.withdrawals), 0, always=True),
     Row("connections lost and redialed", lambda m: float(m.redials), 0, always=True),
 )

@@ -51,6 +51,11 @@ def nlri(prefix: IPv4Network) -> bytes:
     return bytes((prefix.prefixlen,)) + prefix.network_address.packed[: (prefix.prefixlen + 7) // 8]
 
 
+def prefix_of(field: bytes) -> IPv4Network:
+    """The prefix that stands in an UPDATE as `field`."""
+    return IPv4Network((int.from_bytes(field[1:].ljust(4, b"\0"), "big"), field[0]))
+
+
 def announcement(prefixes: Iterable[IPv4Network], next_hop: IPv4Address) -> bytes:
     """An iBGP UPDATE that announces prefixes which the speaker itself originates."""
     attributes = (

@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.bench import process
-from tests.bench.systems.gobgp import listening
 from tests.bench.topology import ASN, REFLECTOR, TORS, Node, Rack, Topology
 
 NEWLINE = "\n"  # no backslash may stand inside an f-string expression before Python 3.12
@@ -52,7 +51,7 @@ class Bird:
         self._process = process.start(
             [find_bird(), "-f", "-c", str(self._file), "-s", str(self._socket)], log
         )
-        process.wait_for(lambda: listening(179), 20.0, f"bird does not listen: see {log}")
+        process.wait_until_listening(self._process, 179, log)
 
     def stop(self) -> None:
         if self._process is not None:

@@ -51,7 +51,7 @@ class Gobgp:
         arguments = ["--api-hosts", f"unix://{socket}", "--pprof-disable", "--metrics-path=", "-l", "warn"]
         log = folder / "gobgpd.log"
         self._process = process.start([find_gobgpd(), *arguments, "-f", str(file)], log)
-        process.wait_for(lambda: listening(179), 20.0, f"gobgpd does not listen: see {log}")
+        process.wait_until_listening(self._process, 179, log)
 
     def stop(self) -> None:
         if self._process is not None:
@@ -69,13 +69,6 @@ class Gobgp:
 
     def check_command(self) -> Sequence[str] | None:
         return None
-
-
-def listening(port: int) -> bool:
-    """Whether some IPv4 socket of this network namespace listens on the port."""
-    wanted = f":{port:04X}"
-    rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
-    return any(row[1].endswith(wanted) and row[3] == "0A" for row in rows)
 
 
 def configuration(topology: Topology) -> str:
