@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rr.net import Network
 from rr.policy.model import PolicySet, PrefixMatch, Statement
-from rr.policy.rules import MARKS
+from rr.policy.rules import MARKS, TORS
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,17 @@ class Change:
 
 def between(held: PolicySet, wanted: PolicySet) -> Change:
     """Find the change that leads from `held` to `wanted`."""
-    edits = tuple(_edits(held.prefix_sets, wanted.prefix_sets))
+    marked = frozenset(_marked(held, wanted))
+    senders = _affected(held, wanted, held.imports, wanted.imports)
+    receivers = _affected(held, wanted, held.exports, wanted.exports)
+    if marked and receivers is not None:
+        # A path that its new mark keeps from a peer with add-path is not withdrawn there by itself (docs/engine.md).
+        receivers |= wanted.neighbor_sets.get(TORS, frozenset())
     return Change(
-        edits=edits,
+        edits=tuple(_edits(held.prefix_sets, wanted.prefix_sets)),
         structural=held.structure() != wanted.structure(),
-        senders=_affected(held, wanted, held.imports, wanted.imports),
-        receivers=_affected(held, wanted, held.exports, wanted.exports),
+        senders=None if senders is None else senders | marked,
+        receivers=receivers,
     )
 
 
@@ -63,8 +68,7 @@ def _affected(
         if old.get(name) == new.get(name) and not _sets_differ(held, wanted, new[name]):
             continue
         if name.startswith(MARKS):
-            found.update(_marked(held, wanted, name))
-            continue
+            continue  # see _marked
         for policy, statement in ((held, old.get(name)), (wanted, new.get(name))):
             if statement is None:
                 continue
@@ -89,19 +93,26 @@ def _sets_differ(held: PolicySet, wanted: PolicySet, statement: Statement) -> bo
     )
 
 
-def _marked(held: PolicySet, wanted: PolicySet, mark: str) -> Iterator[Network]:
-    """Whoever may announce what a VIP mark matches now and did not before, or the other way round.
+def _marked(held: PolicySet, wanted: PolicySet) -> Iterator[Network]:
+    """Whoever may announce, now as before, what a VIP mark matches only now or only before.
 
-    Mostly that is who may announce something else now anyway. But a pool of one address may have been a node's prefix:
-    the node may announce it as before, and only the mark is new.
+    That takes a pool of one address that was a node's prefix, or becomes one; else what a node may announce changes
+    with the pool.
     """
-    moved = _prefixes(held, mark) ^ _prefixes(wanted, mark)
-    for policy in (held, wanted):
-        for statement in policy.imports:
-            if statement.neighbors and statement.prefixes and policy.prefix_sets[statement.prefixes] & moved:
-                yield from policy.neighbor_sets[statement.neighbors]
+    moved = _marks(held) ^ _marks(wanted)
+    if not moved:
+        return
+    for statement in wanted.imports:
+        if (
+            statement.neighbors
+            and statement.prefixes
+            and not moved.isdisjoint(
+                held.prefix_sets.get(statement.prefixes, frozenset()) & wanted.prefix_sets[statement.prefixes]
+            )
+        ):
+            yield from wanted.neighbor_sets[statement.neighbors]
 
 
-def _prefixes(policy: PolicySet, mark: str) -> frozenset[PrefixMatch]:
-    statement = next((s for s in policy.imports if s.name == mark), None)
-    return policy.prefix_sets[statement.prefixes] if statement and statement.prefixes else frozenset()
+def _marks(policy: PolicySet) -> frozenset[PrefixMatch]:
+    marks = (s.prefixes for s in policy.imports if s.prefixes and s.name.startswith(MARKS))
+    return frozenset[PrefixMatch]().union(*(policy.prefix_sets[name] for name in marks))

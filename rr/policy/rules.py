@@ -19,6 +19,8 @@ from rr.policy.tags import ALL_TAGS, VIP, from_tor, rack_tags
 Suspension: TypeAlias = tuple[str, Network]
 """A node, and a prefix of its own or a VIP that it may not announce for now."""
 VERSION = {"ipv4": 4, "ipv6": 6}
+TORS = "tors"
+"""The set of every ToR."""
 MARKS = "vip/"
 """How the names of the statements begin that only mark routes as VIPs."""
 
@@ -212,7 +214,7 @@ class _Build:
         racks = {name: rack for name, rack in self.instance.racks.items() if rack.tors}
         if not racks:
             return
-        everyone = self.neighbors("tors", (network_of(t.address) for r in racks.values() for t in r.tors))
+        everyone = self.neighbors(TORS, (network_of(t.address) for r in racks.values() for t in r.tors))
         reflect = self.instance.reflect
         if reflect.tors != reflect.tor_vips:
             yield from self.vips_to_tors(everyone, racks)

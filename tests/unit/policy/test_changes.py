@@ -118,7 +118,10 @@ def test_a_prefix_of_one_address_that_becomes_a_vip_is_judged_again_for_its_mark
     own = allocations({"node-1": (NODE_1[0], ["10.100.0.7/32"]), "node-2": NODE_2})
     pool = allocations({"node-1": (NODE_1[0], []), "node-2": NODE_2}, (["10.100.0.7/32"], ["node-1"]))
     for before, after in ((own, pool), (pool, own)):
-        assert between(RULES.build(before), RULES.build(after)).senders == NODE_1_HOSTS
+        change = between(RULES.build(before), RULES.build(after))
+        assert change.senders == NODE_1_HOSTS
+        # The engine does not withdraw from a ToR with add-path what its new mark keeps from there.
+        assert change.receivers == frozenset(networks("10.3.0.1/32"))
 
 
 def test_a_suspension_is_an_edit_of_that_node_alone() -> None:
