@@ -193,14 +193,9 @@ class Appliance:
         return {"changed": list(difference.changes), "resets": list(difference.resets)}
 
     def _check_host(self, config: Config) -> None:
-        new_plans = plans(config)
-        same = {
-            name
-            for name, old in self._plans.items()
-            if name in new_plans and new_plans[name].identity == old.identity
-        }
+        own = {(a, i.port) for i in self.settings.instances.values() for a in i.listen}
         problems = check_host(
-            config, running=same, serving=self.settings.http.listen, privileged=self.program is None
+            config, own=own, serving=self.settings.http.listen, privileged=self.program is None
         )
         if problems:
             raise ConfigError(problems)

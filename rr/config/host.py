@@ -28,16 +28,19 @@ def check_host(
     running: Set[str] = frozenset(),
     serving: HostPort | None = None,
     privileged: bool = False,
+    own: Set[tuple[Address, int]] = frozenset(),
 ) -> list[Problem]:
     """What this host cannot bind, tried for real.
 
-    `running` names instances whose engine already runs with these addresses and this port, `serving` is
-    where this very process already serves HTTP: those ports are taken by ourselves. `privileged` says that
+    `running` names instances whose engine already runs with these addresses and this port, `own` are addresses
+    and ports that engines of ours hold, whichever they are, and `serving` is where this very process already
+    serves HTTP: those ports are taken by ourselves. `privileged` says that
     whoever opens the BGP ports may open those below 1024 even if this process may not (systemd starts it).
     """
     problems: list[Problem] = []
     for wanted in _wanted(config, running, serving):
-        number = _try(wanted.address, 0) or (0 if wanted.in_use else _try(wanted.address, wanted.port))
+        ours = wanted.in_use or (wanted.address, wanted.port) in own
+        number = _try(wanted.address, 0) or (0 if ours else _try(wanted.address, wanted.port))
         if number and not (number == errno.EACCES and privileged and wanted.route[0] == "instances"):
             problems.append(_problem(config, wanted, number))
     return problems

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,7 @@ def test_a_port_that_somebody_else_has_is_named(taken: int) -> None:
 
 def test_a_port_that_our_own_engine_has_is_fine(taken: int) -> None:
     assert said(config(taken, free_port()), running={"main"}) == []
+    assert said(config(taken, free_port()), own={(ip_address("127.0.0.1"), taken)}) == []
 
 
 def test_the_http_port_is_looked_at_likewise(taken: int) -> None:
