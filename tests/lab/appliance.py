@@ -1,10 +1,11 @@
 """The product itself on a host of the network: `rrd` with its engines, its files, and `rrctl`."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -15,6 +16,14 @@ from tests.lab.process import CommandFailed, Process, end, run
 from tests.lab.wait import eventually
 
 RRCTL = "import sys; from rr.cli import main; sys.exit(main())"
+
+
+class Told(NamedTuple):
+    """What a command line tool answered."""
+
+    exit: int
+    stdout: str
+    stderr: str
 
 
 class Appliance:
@@ -128,6 +137,12 @@ class Appliance:
             return json.loads(printed)
         except ValueError as error:
             raise CommandFailed(f"rrctl {' '.join(words)} printed no JSON: {printed[:500]!r}") from error
+
+    def tell(self, *words: str, timeout: float = 20) -> Told:
+        """Run `rrctl` as a person would, and return all that it said, whatever its exit code."""
+        command = [sys.executable, "-c", RRCTL, "--socket", str(self.run_dir / "rrd.sock"), *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+        return Told(done.returncode, done.stdout, done.stderr)
 
     def violations(self, **wanted: str | bool) -> list[dict[str, Any]]:
         """Violations whose keys have these values, for example `reason="more-specific"`."""

@@ -136,6 +136,12 @@ class Bird(Peer):
             states[session.remote] = match[1].lower() if match else "idle"
         return states
 
+    def session_marks(self) -> Mapping[str, str]:
+        return {
+            session.remote: self.birdc(f"show protocols rr{number}").split("\n", 1)[1].strip()
+            for number, session in enumerate(self.sessions)
+        }
+
     def routes(self) -> dict[str, list[Path]]:
         table: dict[str, list[Path]] = {}
         for number in range(len(self.sessions)):

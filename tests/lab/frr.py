@@ -138,6 +138,14 @@ class Frr(Peer):
             if isinstance(entry, dict) and "bgpState" in entry
         }
 
+    def session_marks(self) -> Mapping[str, str]:
+        neighbors = json.loads(self.vty("show bgp neighbors json"))
+        return {
+            address: f"{entry['bgpState']} {entry.get('connectionsEstablished')}"
+            for address, entry in neighbors.items()
+            if isinstance(entry, dict) and "bgpState" in entry
+        }
+
     def routes(self) -> dict[str, list[Path]]:
         table: dict[str, list[Path]] = {}
         for family in BOTH_FAMILIES:

@@ -121,6 +121,13 @@ class Gobgp(Peer):
     def session_states(self) -> Mapping[str, str]:
         return neighbor_states(self.cli("neighbor", "-j"))
 
+    def session_marks(self) -> Mapping[str, str]:
+        marks = {}
+        for neighbor in json.loads(self.cli("neighbor", "-j")):
+            state, timers = neighbor["state"], neighbor["timers"]["state"]
+            marks[state["neighbor_address"]] = f"{state.get('session_state')} since {timers.get('uptime')}"
+        return marks
+
     def routes(self) -> dict[str, list[Path]]:
         remotes = {session.remote for session in self.sessions}
         table: dict[str, list[Path]] = {}

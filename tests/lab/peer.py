@@ -242,6 +242,10 @@ class Peer(abc.ABC):
         """Updates and withdrawals since the start, from the peer's own log."""
         raise Unsupported(f"{type(self).__name__} keeps no log of updates")
 
+    def session_marks(self) -> Mapping[str, str]:
+        """By remote address, a text that is another one as soon as that session was ever reset."""
+        raise Unsupported(f"{type(self).__name__} does not tell how old its sessions are")
+
     # What is the same for all.
 
     def announce(
