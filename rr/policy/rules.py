@@ -112,7 +112,10 @@ class _Piece:
 
 
 def _node_piece(rules: Rules, share: _Share) -> _Piece:
-    """One statement per family, also while the node owns nothing there: a grant is then an edit of a set in use."""
+    """One statement per family, also while the node owns nothing there: a grant is then an edit of a set in use.
+
+    Not for a family of which the node has no address: it has no next hop there, and no condition would be none.
+    """
     node = share.node
     racks: dict[str, set[Network]] = {}
     for address in node.addresses:
@@ -123,6 +126,8 @@ def _node_piece(rules: Rules, share: _Share) -> _Piece:
     prefix_sets = {}
     statements = []
     for version in rules.versions:
+        if not _next_hops(node, version):
+            continue
         own = {PrefixMatch.exactly(p) for p in share.own if p.version == version}
         vips = {PrefixMatch.hosts_of(p) for p in share.pools if p.version == version}
         prefix_sets[f"node/{node.name}/{version}"] = frozenset(own | vips)
@@ -131,13 +136,18 @@ def _node_piece(rules: Rules, share: _Share) -> _Piece:
     return _Piece(share, tuple(statements), prefix_sets, neighbor_sets)
 
 
+def _next_hops(node: NodeAllocation, version: int) -> frozenset[Address]:
+    """A node's addresses of the prefix's own family: others reset sessions where RFC 8950 was not agreed upon."""
+    return frozenset(address for address in node.addresses if address.version == version)
+
+
 def _node_statement(rules: Rules, node: NodeAllocation, rack: str, version: int) -> Statement:
     return Statement(
         f"node/{node.name}/{rack}/{version}",
         Action.ACCEPT,
         prefixes=f"node/{node.name}/{version}",
         neighbors=f"node/{node.name}/{rack}",
-        next_hops=frozenset(node.addresses),
+        next_hops=_next_hops(node, version),
         empty_as_path=True,
         add_community=rules.tags[rack],
         neutral=True,

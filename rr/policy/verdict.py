@@ -187,15 +187,34 @@ def _not_owned(allocations: Allocations, prefix: Network, node: NodeAllocation |
     return Check("prefix", False, f"{prefix} is allocated to nobody", Reason.NOT_ALLOCATED)
 
 
+def _next_hop_check(announcement: Announcement, node: NodeAllocation) -> Check | None:
+    """An address of the node, of the prefix's own family; None where the next hop is not asked about."""
+    prefix, next_hop = announcement.prefix, announcement.next_hop
+    if not any(address.version == prefix.version for address in node.addresses):
+        text = f"{node.name} has no IPv{prefix.version} address that could be the next hop of {prefix}"
+        return Check("next-hop", False, text, Reason.NEXT_HOP)
+    if next_hop is None:
+        return None
+    mapped = next_hop.ipv4_mapped if isinstance(next_hop, IPv6Address) else None
+    own = next_hop in node.addresses
+    text = f"{prefix} has next hop {f'::ffff:{mapped}' if mapped else next_hop}, "
+    text += f"{'an' if own else 'not an'} address of {node.name}"
+    if mapped:
+        text += (
+            ", and as an IPv4 address in IPv6 form it is of no use to a ToR: announce with an IPv6 next hop"
+        )
+    elif own and next_hop.version != prefix.version:
+        text += (
+            f", but one that resets sessions where IPv{next_hop.version} next hops were not agreed upon (RFC 8950): "
+            f"announce with an IPv{prefix.version} next hop"
+        )
+        own = False
+    return Check("next-hop", own, text, None if own else Reason.NEXT_HOP)
+
+
 def _attribute_checks(announcement: Announcement, node: NodeAllocation) -> Iterator[Check]:
-    next_hop = announcement.next_hop
-    if next_hop is not None:
-        own = next_hop in node.addresses
-        mapped = isinstance(next_hop, IPv6Address) and next_hop.ipv4_mapped
-        text = f"{announcement.prefix} has next hop {next_hop}, {'an' if own else 'not an'} address of {node.name}"
-        if mapped:
-            text += ", and as an IPv4 address in IPv6 form it is of no use to a ToR: announce with an IPv6 next hop"
-        yield Check("next-hop", own, text, None if own else Reason.NEXT_HOP)
+    if check := _next_hop_check(announcement, node):
+        yield check
     if announcement.as_path:
         text = (
             f"{announcement.prefix} has AS_PATH {announcement.as_path}; a node's own routes have an empty one"

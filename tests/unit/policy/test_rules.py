@@ -71,9 +71,24 @@ def test_a_node_is_one_statement_with_every_condition() -> None:
 
 
 def test_a_node_without_prefixes_keeps_its_statement_and_an_empty_set() -> None:
-    policy = build(allocations({"node-1": (["10.2.0.11"], [])}), families=["ipv4", "ipv6"])
+    policy = build(allocations({"node-1": (["10.2.0.11", "fd00:2::11"], [])}), families=["ipv4", "ipv6"])
     assert [s.name for s in statements(policy, "node/")] == ["node/node-1/rack-1/4", "node/node-1/rack-1/6"]
     assert policy.prefix_sets == {"node/node-1/4": frozenset(), "node/node-1/6": frozenset()}
+
+
+def test_a_nodes_next_hops_are_its_addresses_of_the_prefixs_own_family() -> None:
+    owned = allocations({"node-1": (["10.2.0.11", "fd00:2::11"], ["10.244.1.0/24", "fd00:10:1::/64"])})
+    policy = build(owned, families=["ipv4", "ipv6"])
+    hops = {s.name: s.next_hops for s in statements(policy, "node/")}
+    assert hops == {
+        "node/node-1/rack-1/4": frozenset(addresses("10.2.0.11")),
+        "node/node-1/rack-1/6": frozenset(addresses("fd00:2::11")),
+    }
+
+
+def test_a_node_without_an_address_of_a_family_announces_nothing_there() -> None:
+    policy = build(allocations({"node-1": (["10.2.0.11"], ["fd00:10:1::/64"])}), families=["ipv4", "ipv6"])
+    assert [s.name for s in statements(policy, "node/")] == ["node/node-1/rack-1/4"]
 
 
 def test_a_node_with_addresses_in_two_racks_is_tagged_by_the_one_it_dials_from() -> None:
@@ -111,7 +126,7 @@ def test_only_the_families_that_the_instance_carries_are_let_in(
     families: list[str], versions: list[str]
 ) -> None:
     owned = allocations(
-        {"node-1": (["10.2.0.11"], ["10.244.1.0/24", "fd00:10:1::/64"])},
+        {"node-1": (["10.2.0.11", "fd00:2::11"], ["10.244.1.0/24", "fd00:10:1::/64"])},
         (["10.100.0.0/24", "fd00:100::/64"], None),
     )
     policy = build(owned, families=families)
