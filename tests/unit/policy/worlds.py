@@ -68,6 +68,12 @@ class World:
         found |= set(addresses("203.0.113.9", "2001:db8:9::9"))
         return sorted(found, key=lambda a: (a.version, int(a)))
 
+    def hop(self, peer: Address, prefix: Network) -> Address:
+        """The next hop that a peer should announce a prefix with; a wrong one where it has none of the family."""
+        node = self.allocations.node_at(peer)
+        own = [a for a in (node.addresses if node else ()) if a.version == prefix.version]
+        return peer if peer in own or not own else own[0]
+
     def prefixes(self) -> list[Network]:
         """Everything allocated, what is next to it, and what belongs to nobody."""
         found: set[Network] = set(
