@@ -22,8 +22,9 @@ from rr.config.load import load, parse
 from rr.config.model import Config
 from rr.config.secrets import read_secret
 from rr.engine import addresses
+from rr.engine.health import EngineState
 from rr.engine.process import Program
-from rr.engine.runner import EngineState, InstanceRunner, Setting
+from rr.engine.runner import InstanceRunner, Setting
 from rr.engine.speaker import Plan, plan
 from rr.errors import ConfigError, RRError
 from rr.ipam.allocations import Changes

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rr.engine.runner import EngineState, InstanceRunner
+from rr.engine.health import EngineState
+from rr.engine.runner import InstanceRunner
 from rr.ipam.keeper import Keeper
 from rr.net import Address, Network
 from rr.policy.verdict import Announcement, Verdict

@@ -8,8 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -18,6 +17,8 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 from rr.config.model import Instance
 from rr.engine import events
 from rr.engine.client import Engine
+from rr.engine.health import EngineState, Health
+from rr.engine.mend import mend
 from rr.engine.process import EngineProcess, Program
 from rr.engine.reconcile import NeedsRestart, Outcome, Reconciler
 from rr.engine.speaker import FAMILIES, Plan
@@ -44,48 +45,6 @@ STABLE = 60.0
 """Seconds after which an engine is trusted again and the backoff begins anew."""
 
 Say = Callable[[str, str, str], None]
-
-
-class EngineState(StrEnum):
-    """How the engine of an instance is."""
-
-    STARTING = "starting"
-    RUNNING = "running"
-    DOWN = "down"
-
-
-@dataclass(slots=True)
-class Health:
-    """What is known of the engine and of what it enforces."""
-
-    state: EngineState = EngineState.STARTING
-    since: float = field(default_factory=time.time)
-    version: str | None = None
-    pid: int | None = None
-    restarts: int = 0
-    in_force: bool = False
-    policy: PolicySet | None = None
-    verified: float | None = None
-    problem: str | None = None
-    repairs: int = 0
-    disagreeing: int = 0
-    """Peers about whose routes the engine and the rules disagree, twice in a row."""
-    _digested: PolicySet | None = None
-    _digest: str | None = None
-    changes: int = 0
-
-    @property
-    def digest(self) -> str | None:
-        """The digest of the policy in force, computed once per policy."""
-        if self._digested is not self.policy:
-            self._digested = self.policy
-            self._digest = self.policy.digest() if self.policy else None
-        return self._digest
-
-    def become(self, state: EngineState) -> None:
-        """Enter a state, now."""
-        if state is not self.state:
-            self.state, self.since = state, time.time()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +153,7 @@ class InstanceRunner:
                 if not fresh:
                     await self._learn_rejected(engine)
                 tasks.create_task(self._keep(reconciler))
+                tasks.create_task(mend(self.view, reconciler))
         finally:
             await engine.close()
 

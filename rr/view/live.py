@@ -14,6 +14,7 @@ from rr.ipam.allocations import EMPTY, Allocations
 from rr.net import Address, Network
 from rr.policy.rules import Rules
 from rr.policy.verdict import Announcement, Reason, Verdict, judge
+from rr.view.crossings import Crossings
 from rr.view.violations import Violations
 
 ESTABLISHED = "established"
@@ -67,6 +68,7 @@ class LiveView:
         self.allocations: Allocations = EMPTY
         self.peers: dict[Address, Peer] = {}
         self.violations = Violations(instance)
+        self.crossings = Crossings()
         self.reflecting: set[tuple[str, Network]] = set()
         """Nodes and prefixes that came with ORIGINATOR_ID or CLUSTER_LIST, which no engine's policy can match."""
         self._once_owned: set[tuple[str, Network]] = set()
@@ -101,6 +103,7 @@ class LiveView:
                 self.violations.ended(peer.address, prefix)
         self.peers.clear()
         self.reflecting.clear()
+        self.crossings.clear()
 
     def _peer(self, event: PeerChanged) -> None:
         known = self.peers.get(event.peer)
@@ -112,12 +115,14 @@ class LiveView:
             peer.state, peer.since = event.state, time.time()
         peer.router_id = event.router_id or peer.router_id
         if event.state == ESTABLISHED and not was_up and not event.initial:
+            self.crossings.came_up(peer.address, time.monotonic())
             self._say("session", str(peer.address), f"session with {self.called(peer.address)} is up")
         if was_up and event.state != ESTABLISHED:
             self._down(peer)
 
     def _down(self, peer: Peer) -> None:
         """What is kept for a restarting peer was said again as stale before this; the rest is gone."""
+        self.crossings.went_down(peer.address)
         kept = {prefix: heard for prefix, heard in peer.heard.items() if heard.accepted and heard.stale}
         for prefix in [p for p in peer.heard if p not in kept]:
             self._forget(peer.address, prefix)
@@ -139,6 +144,7 @@ class LiveView:
         heard = Heard(announcement, event.accepted, event.received, float(event.received), event.stale)
         peer.heard[announcement.prefix] = heard
         if event.accepted:
+            self.crossings.route_moved(peer.address, time.monotonic())
             self._accepted(heard)
         else:
             self._rejected(heard, again=same and before is not None and not before.accepted)

@@ -1,0 +1,44 @@
+"""Send their routes once more to peers that a route may have crossed (`rr.view.crossings` says how that happens)."""
+
+import asyncio
+import time
+
+import structlog
+
+from rr.engine.reconcile import Reconciler
+from rr.view.live import LiveView, Role
+
+_log = structlog.get_logger(__name__)
+LOOK_EVERY = 0.25
+"""Seconds between looks for peers that may lack a route."""
+QUIET = 1.0
+"""Seconds that routes must not have moved, so that nothing is sent three times in a start of many nodes."""
+PATIENCE = 10.0
+"""Seconds after which it is done although routes still move."""
+SLOWNESS = 4.0
+"""Times what the last sending took is rested before the next: the engine has other things to do."""
+
+
+async def mend(view: LiveView, reconciler: Reconciler) -> None:
+    """Work off the suspects of one engine's life, ToRs first, until cancelled."""
+    waited = 0.0
+    while True:
+        await asyncio.sleep(LOOK_EVERY)
+        waited = waited + LOOK_EVERY if view.crossings.suspects else 0.0
+        quiet = time.monotonic() - view.crossings.moved >= QUIET
+        if view.crossings.suspects and (quiet or waited >= PATIENCE):
+            mended = await _work_off(view, reconciler)
+            _log.info("peers that came up while routes moved were sent them again", peers=mended)
+
+
+async def _work_off(view: LiveView, reconciler: Reconciler) -> int:
+    mended = 0
+    for address in sorted(view.crossings.suspects, key=lambda suspect: view.role(suspect) is Role.NODE):
+        if address not in view.crossings.suspects:
+            continue  # its session ended meanwhile
+        view.crossings.suspects.discard(address)
+        began = time.monotonic()
+        await reconciler.refresh([address], outward=True)
+        mended += 1
+        await asyncio.sleep((time.monotonic() - began) * SLOWNESS)
+    return mended
