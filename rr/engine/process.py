@@ -68,7 +68,12 @@ def _candidates() -> list[Path]:
 def _version(program: Path) -> str | None:
     try:
         answer = subprocess.run(
-            [program, "--version"], capture_output=True, text=True, timeout=10, check=False
+            [program, "--version"],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=10,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -97,6 +102,7 @@ class EngineProcess:
 
     def start(self, program: Program) -> int:
         """Start gobgpd without any configuration, reachable only by this user; return its process id."""
+        self._discard()
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.directory.chmod(0o700)
         # A socket that SIGKILL left behind would make gobgpd run without its API.
@@ -119,6 +125,12 @@ class EngineProcess:
                 umask=0o077,
             )
         return self._child.pid
+
+    def _discard(self) -> None:
+        """One that we started and that does not serve would keep the BGP port; one that has ended is a zombie."""
+        if self._child and self._child.poll() is None:
+            self._child.kill()
+            self._child.wait(STOP_PATIENCE)
 
     def failed(self) -> int | None:
         """The exit status of the engine that we started, once it has ended."""
