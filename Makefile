@@ -12,7 +12,7 @@ ENGINE := GOBGPD='$(CURDIR)/.engine/bin/gobgpd' PATH='$(CURDIR)/.engine/bin:$(PA
 TEST_PACKAGES := frr bird2 exabgp iproute2
 PROTO  := $(wildcard rr/engine/proto/api/*.proto)
 # What writes the generated parts of docs/, each started with that directory.
-REFERENCE := $(wildcard rr/*/reference.py)
+REFERENCE := $(wildcard rr/*/reference.py tests/*/reference.py)
 ARGS   ?=
 
 .DEFAULT_GOAL := help

@@ -226,7 +226,7 @@ def test_nobody_hears_an_unknown_node(fabric: Fabric) -> None:
         fabric.stranger.withdraw(prefix)
 
 
-def test_our_own_as_in_the_path_is_noticed_by_an_audit(fabric: Fabric) -> None:
+def test_our_own_autonomous_system_in_the_path_is_noticed_by_an_audit(fabric: Fabric) -> None:
     """The engine drops it without an event: nobody hears it, and within seconds it is a violation as-path."""
     ear = Listening(*fabric.everyone)
     fabric.attacker.announce(OWN, as_path=[64512])
