@@ -202,7 +202,7 @@ class InstanceRunner:
                     known.set()
                 else:
                     self.view.apply(event)
-            if self.view.reflecting != self._suspended:
+            if self.view.suspended() != self._suspended:
                 self.poke()
 
     async def _learn_rejected(self, engine: Engine) -> None:
@@ -271,7 +271,7 @@ class InstanceRunner:
 
     async def _reconcile(self, reconciler: Reconciler) -> None:
         audit, self._audit = self._audit, False
-        reflecting = frozenset(self.view.reflecting)
+        reflecting = self.view.suspended()
         began = time.monotonic()
         outcome = await reconciler.run(self._wanted(reflecting), self.setting.plan, audit=audit)
         if audit:

@@ -90,6 +90,10 @@ class Verdict:
             return self.failed.text
         return f"{self.announcement.prefix} from {self.node or self.announcement.peer} is accepted"
 
+    def refused(self, check: Check) -> "Verdict":
+        """The same with one more check, which the rules alone cannot make."""
+        return replace(self, checks=(*self.checks, check))
+
     def because(self, reason: Reason, text: str) -> "Verdict":
         """The same rejection, for a reason that the rules alone cannot know."""
         checks = tuple(replace(c, reason=reason, text=text) if c is self.failed else c for c in self.checks)

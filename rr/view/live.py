@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from rr.addresses import overlap
 from rr.engine.events import Event, PeerChanged, RouteGone, RouteSeen
 from rr.ipam.allocations import EMPTY, Allocations
 from rr.net import Address, Network
-from rr.policy.rules import Rules
-from rr.policy.verdict import Announcement, Reason, Verdict, judge
+from rr.policy.rules import Rules, Suspension
+from rr.policy.verdict import Announcement, Check, Reason, Verdict, judge
 from rr.view.crossings import Crossings
 from rr.view.violations import Violations
 
@@ -69,8 +70,8 @@ class LiveView:
         self.peers: dict[Address, Peer] = {}
         self.violations = Violations(instance)
         self.crossings = Crossings()
-        self.reflecting: set[tuple[str, Network]] = set()
-        """Nodes and prefixes that came with ORIGINATOR_ID or CLUSTER_LIST, which no engine's policy can match."""
+        self.reflecting: set[tuple[Address, Network]] = set()
+        """Peers, and prefixes of theirs with ORIGINATOR_ID or CLUSTER_LIST, which no engine's policy can match."""
         self._once_owned: set[tuple[str, Network]] = set()
         self._say = say
 
@@ -158,13 +159,12 @@ class LiveView:
     def _accepted(self, heard: Heard) -> None:
         announcement = heard.announcement
         self.violations.ended(announcement.peer, announcement.prefix)
-        if announcement.originator_id or announcement.cluster_list:
-            self._settle_reflecting(self.judge(announcement))
+        self._settle_reflecting(announcement)
 
     def _rejected(self, heard: Heard, *, again: bool) -> None:
+        self._settle_reflecting(heard.announcement)
         verdict = self.judge(heard.announcement)
         heard.reason = verdict.reason
-        self._settle_reflecting(verdict)
         if verdict.reason in (None, Reason.UNKNOWN_PEER):
             # The engine is about to learn of a grant, or the session is going down.
             self.violations.ended(heard.announcement.peer, heard.announcement.prefix)
@@ -177,10 +177,11 @@ class LiveView:
         if self.violations.seen(peer, prefix, verdict.node, verdict.reason, verdict.text, time.time()):
             self._say("violation", str(peer), f"rejected: {verdict.text}")
 
-    def _settle_reflecting(self, verdict: Verdict) -> None:
-        """A node that announces the prefix properly again may have it back."""
-        pair = (verdict.node or "", verdict.announcement.prefix)
-        if verdict.reason is Reason.REFLECTED:
+    def _settle_reflecting(self, announcement: Announcement) -> None:
+        """A peer that announces the prefix properly again is no reason any more to withhold it."""
+        pair = (announcement.peer, announcement.prefix)
+        reflected = announcement.originator_id or announcement.cluster_list
+        if reflected and judge(self.rules, self.allocations, announcement).reason is Reason.REFLECTED:
             self.reflecting.add(pair)
         else:
             self.reflecting.discard(pair)
@@ -188,10 +189,9 @@ class LiveView:
     def _forget(self, address: Address, prefix: Network) -> None:
         self.violations.ended(address, prefix)
         peer = self.peers.get(address)
-        heard = peer.heard.pop(prefix, None) if peer else None
-        node = self.allocations.node_at(address)
-        if heard and node and heard.reason is Reason.REFLECTED:
-            self.reflecting.discard((node.name, prefix))
+        if peer:
+            peer.heard.pop(prefix, None)
+        self.reflecting.discard((address, prefix))
 
     # What the rules say
 
@@ -201,7 +201,28 @@ class LiveView:
         pair = (verdict.node or "", announcement.prefix)
         if verdict.reason is Reason.NOT_ALLOCATED and pair in self._once_owned:
             return verdict.because(Reason.REVOKED, f"{announcement.prefix} was taken from {verdict.node}")
+        if verdict.accepted and (peer := self._reflects(verdict)):
+            text = f"{announcement.prefix} is withheld from {verdict.node}, which reflects it or its pool from {peer}"
+            return verdict.refused(Check("reflected", False, text, Reason.REFLECTED))
         return verdict
+
+    def suspended(self) -> frozenset[Suspension]:
+        """What nodes may not announce for now, from any address of theirs."""
+        owners = ((self.allocations.node_at(peer), prefix) for peer, prefix in self.reflecting)
+        return frozenset((node.name, prefix) for node, prefix in owners if node)
+
+    def _reflects(self, verdict: Verdict) -> Address | None:
+        """The address from which a node reflects this prefix, or a VIP of the same pool."""
+        prefix = verdict.announcement.prefix
+        for peer, other in self.reflecting:
+            node = self.allocations.node_at(peer)
+            if node and node.name == verdict.node and (prefix == other or self._same_pool(prefix, other)):
+                return peer
+        return None
+
+    def _same_pool(self, one: Network, other: Network) -> bool:
+        pools = (pool for vips in self.allocations.vips for pool in vips.prefixes)
+        return any(overlap(pool, one) and overlap(pool, other) for pool in pools)
 
     def role(self, address: Address) -> Role:
         """What a peer is."""

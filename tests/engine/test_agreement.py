@@ -217,7 +217,9 @@ class Check:
 
     def _sender(self, got: Attributes) -> Address:
         """Who announced a path: a reflector says so in ORIGINATOR_ID."""
-        return next(s.address for s in self.reflector.speakers if s.router_id == got.originator_id)
+        known = {speaker.router_id: speaker.address for speaker in self.reflector.speakers}
+        # A reflected route is there for a moment under somebody else's id, until the policy is edited.
+        return known.get(got.originator_id or "", ip_address("192.0.2.255"))
 
     def _at(self, tor: Speaker) -> set[tuple[Address, Network]]:
         return {(self._sender(got), prefix) for (prefix, _), got in tor.routes.items()}
