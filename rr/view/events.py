@@ -29,6 +29,7 @@ class EventHistory:
         self._events: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
         self._followers: set[asyncio.Queue[dict[str, Any] | None]] = set()
         self._broken = False
+        self._cut = False
         self._load()
         self._last = self._events[-1]["id"] if self._events else 0
 
@@ -71,15 +72,16 @@ class EventHistory:
         if self._file is None:
             return
         try:
-            lines = self._file.read_text().splitlines()
+            text = self._file.read_text(errors="replace")
         except FileNotFoundError:
             return
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             _log.warning(
                 "the event history cannot be read; it begins anew", file=str(self._file), why=str(error)
             )
             return
-        for line in lines[-REMEMBERED:]:
+        self._cut = text != "" and not text.endswith("\n")
+        for line in text.splitlines()[-REMEMBERED:]:
             # A line cut off by a crash is lost; the rest is not.
             with contextlib.suppress(ValueError):
                 event = json.loads(line)
@@ -97,7 +99,8 @@ class EventHistory:
                 os.replace(fresh, self._file)
             else:
                 with self._file.open("a") as file:
-                    file.write(json.dumps(event) + "\n")
+                    file.write(("\n" if self._cut else "") + json.dumps(event) + "\n")
+                    self._cut = False
             self._broken = False
         except OSError as error:
             if not self._broken:
