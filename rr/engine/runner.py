@@ -266,6 +266,8 @@ class InstanceRunner:
         if await _set_within(self._wake, SETTLE):
             return
         await self._compare(reconciler)
+        if self._leaking:
+            return  # whether judging again helped is seen soon, and not only when the next audit is due
         if not await _set_within(self._wake, max(AUDIT_EVERY, AUDIT_SHARE * self._audit_took)):
             self._audit = True
 
