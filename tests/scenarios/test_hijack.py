@@ -230,7 +230,7 @@ def test_our_own_autonomous_system_in_the_path_is_noticed_by_an_audit(fabric: Fa
     """The engine drops it without an event: nobody hears it, and within seconds it is a violation as-path."""
     ear = Listening(*fabric.everyone)
     fabric.attacker.announce(OWN, as_path=[64512])
-    violation(fabric, OWN, "as-path", within=12)
+    violation(fabric, OWN, "as-path", within=30)
     assert not ear.heard(OWN)
     fabric.attacker.withdraw(OWN)
     no_violation(fabric, OWN)
@@ -322,7 +322,7 @@ def test_a_revoked_prefix_cannot_hide_behind_a_looped_one(fabric: Fabric) -> Non
     fabric.caught_up()
     assert all(tor.paths(HELD) for tor in fabric.tors)
     fabric.appliance.set_allocations(without(HELD))
-    eventually(lambda: not any(tor.paths(HELD) for tor in fabric.tors), 20, f"{HELD} is gone from the ToRs")
+    eventually(lambda: not any(tor.paths(HELD) for tor in fabric.tors), 15, f"{HELD} is gone from the ToRs")
     fabric.appliance.set_allocations(ALLOCATIONS)
     fabric.attacker.announce(HELD)
     is_there(fabric, HELD)
@@ -368,7 +368,7 @@ def test_the_reflectors_own_router_id_as_originator_is_noticed_by_an_audit(fabri
     """The engine drops it as its own without an event: nobody hears it, and within seconds it is reflected."""
     ear = Listening(*fabric.everyone)
     fabric.attacker.announce(OWN, originator_id=ROUTER_ID)
-    violation(fabric, OWN, "reflected", within=12)
+    violation(fabric, OWN, "reflected", within=30)
     assert not ear.heard(OWN)
     fabric.attacker.withdraw(OWN)
     no_violation(fabric, OWN)
