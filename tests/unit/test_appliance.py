@@ -1,0 +1,159 @@
+"""What the appliance says of itself: problems by severity, the one line of the check, and explanations."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rr.api import keys
+from rr.api.appliance import NotFound, Refused
+from rr.appliance import Appliance, plans
+from rr.config.model import Config
+from rr.engine.events import PeerChanged, RouteSeen
+from rr.engine.health import EngineState
+from rr.engine.runner import InstanceRunner, Setting
+from rr.errors import RRError
+from rr.ipam.allocations import Allocations
+from rr.ipam.reading import Reading
+from rr.policy.verdict import Announcement
+from tests.unit.policy.worlds import addresses, allocations, networks
+from tests.unit.test_changes import MAIN, SOURCES
+
+NODE, TOR = addresses("10.2.0.11", "10.3.0.1")
+POD, FOREIGN = networks("10.244.1.0/24", "10.244.2.0/24")
+OWNED = allocations(
+    {"node-1": (["10.2.0.11"], ["10.244.1.0/24"]), "node-2": (["10.2.0.12"], ["10.244.2.0/24"])}
+)
+SOURCE = "file:/etc/rr/allocations.yaml"
+
+
+@pytest.fixture
+async def appliance(tmp_path: Path) -> Appliance:
+    """One whose engine runs and whose ToR is up, as far as it knows."""
+    values: dict[str, Any] = {"name": "rr-a", "instances": {"main": MAIN}, "ipam": SOURCES}
+    config = Config.model_validate({**values, "state_dir": tmp_path / "state", "run_dir": tmp_path / "run"})
+    found = Appliance(tmp_path / "rr.yaml", config, None)
+    setting = Setting(config.instances["main"], plans(config)["main"])
+    runner = InstanceRunner("main", setting, config.run_dir, None, found.history.add)
+    found.instances["main"] = runner
+    runner.health.become(EngineState.RUNNING)
+    runner.health.in_force = True
+    runner.view.apply(PeerChanged(TOR, "established", "10.3.0.1", 64512, False))
+    return found
+
+
+def read(appliance: Appliance, owned: Allocations | None, error: str | None = None) -> None:
+    appliance.read(Reading(SOURCE, owned, RRError(error) if error else None, time.time()))
+    appliance.instances["main"].applied.set()
+
+
+def said(appliance: Appliance) -> list[tuple[str, str]]:
+    return [(row["severity"], row["text"]) for row in appliance.problems()]
+
+
+async def test_with_everything_up_there_is_no_problem(appliance: Appliance) -> None:
+    read(appliance, OWNED)
+    assert said(appliance) == []
+    assert appliance.status()["ready"]
+    assert appliance.check()["exit"] == 0
+
+
+async def test_without_any_allocations_ever_it_is_critical(appliance: Appliance) -> None:
+    assert said(appliance) == [("critical", "No allocations were ever known: no route is accepted")]
+    assert appliance.check()["exit"] == 2
+
+
+async def test_a_broken_source_warns_and_names_what_stays_in_force(appliance: Appliance) -> None:
+    read(appliance, OWNED)
+    read(appliance, None, "it is gone")
+    ((severity, text),) = said(appliance)
+    assert severity == "warning"
+    assert "stay in force" in text
+    assert "it is gone" in text
+    assert appliance.check()["exit"] == 1
+
+
+async def test_a_tor_without_a_session_warns(appliance: Appliance) -> None:
+    read(appliance, OWNED)
+    appliance.instances["main"].view.apply(PeerChanged(TOR, "active", "", 64512, False))
+    assert said(appliance) == [("warning", "Instance main: ToR 10.3.0.1 has no session")]
+
+
+async def test_an_engine_that_is_down_is_critical_and_its_tors_are_not_told_besides(
+    appliance: Appliance,
+) -> None:
+    read(appliance, OWNED)
+    runner = appliance.instances["main"]
+    runner.health.become(EngineState.DOWN)
+    runner.health.problem = "nobody listens"
+    runner.view.restarted()
+    ((severity, text),) = said(appliance)
+    assert severity == "critical"
+    assert text.startswith("Instance main: the engine is down: nobody listens")
+    assert not appliance.status()["ready"]
+
+
+async def test_a_policy_that_is_not_in_force_is_critical(appliance: Appliance) -> None:
+    read(appliance, OWNED)
+    health = appliance.instances["main"].health
+    health.in_force, health.problem = False, "the engine refused SetPolicies"
+    assert [severity for severity, _ in said(appliance)] == ["critical"]
+    assert appliance.check()["exit"] == 2
+
+
+async def test_the_worst_comes_first(appliance: Appliance) -> None:
+    appliance.instances["main"].view.apply(PeerChanged(TOR, "active", "", 64512, False))
+    assert [severity for severity, _ in said(appliance)] == ["critical", "warning"]
+
+
+async def test_each_node_that_gains_or_loses_a_prefix_is_an_event(appliance: Appliance) -> None:
+    read(appliance, OWNED)
+    node = OWNED.nodes["node-1"]
+    moved = replace(node, prefixes=networks("10.244.9.0/26"))
+    read(appliance, Allocations({**OWNED.nodes, "node-1": moved}))
+    texts = [event["text"] for event in appliance.events(0) if event["kind"] in ("grant", "revoke")]
+    assert texts[-2:] == ["node-1 is given 10.244.9.0/26", "node-1 loses 10.244.1.0/24"]
+
+
+async def test_all_answers_have_the_documented_keys(appliance: Appliance) -> None:
+    read(appliance, OWNED)
+    view = appliance.instances["main"].view
+    view.apply(PeerChanged(NODE, "established", "10.2.0.11", 64512, False))
+    view.apply(RouteSeen(Announcement(NODE, POD, NODE), True, 100, False))
+    view.apply(RouteSeen(Announcement(NODE, FOREIGN, NODE), False, 100, False))
+    status = appliance.status()
+    assert keys.faults("status", status) == []
+    assert keys.faults("peers", appliance.peers()) == []
+    assert keys.faults("routes", appliance.routes(None)) == []
+    assert keys.faults("violations", appliance.violations()) == []
+    assert keys.faults("events", appliance.events(0)) == []
+    assert keys.faults("topology", appliance.topology()) == []
+    assert keys.faults("explain", appliance.explain("10.244.1.0/24", "node-1", None)) == []
+    assert status["instances"][0]["routes"] == {"accepted": 1, "rejected": 1}
+    assert status["instances"][0]["sessions"]["nodes"] == {"up": 1, "known": 1, "expected": 2}
+
+
+async def test_an_explanation_says_where_a_route_goes_or_why_it_does_not(appliance: Appliance) -> None:
+    read(appliance, OWNED)
+    good = appliance.explain("10.244.1.0/24", "node-1", None)
+    assert good["accepted"]
+    assert [row["text"] for row in good["sent_to"]] == ["the ToRs of rack-1", "the nodes of rack-1"]
+    bad = appliance.explain("10.244.2.0/24", "10.2.0.11", "main")
+    assert (bad["accepted"], bad["reason"], bad["sent_to"]) == (False, "foreign-prefix", [])
+    assert bad["text"] == "10.244.2.0/24 belongs to node-2, not to node-1"
+
+
+async def test_an_explanation_for_nobody_says_whom_one_may_ask_about(appliance: Appliance) -> None:
+    read(appliance, OWNED)
+    with pytest.raises(NotFound, match="there is no instance other"):
+        appliance.explain("10.244.1.0/24", "node-1", "other")
+    with pytest.raises(NotFound):
+        appliance.explain("10.244.1.0/24", "node-77", None)
+
+
+async def test_there_is_nothing_to_accept_when_nothing_is_held(appliance: Appliance) -> None:
+    read(appliance, OWNED)
+    with pytest.raises(Refused, match="no allocations are held back"):
+        await appliance.accept()
