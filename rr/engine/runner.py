@@ -267,7 +267,8 @@ class InstanceRunner:
             return
         await self._compare(reconciler)
         if self._leaking:
-            return  # whether judging again helped is seen soon, and not only when the next audit is due
+            self._audit = True  # the engine may hold other rules than we believe; and did judging again help?
+            return
         if not await _set_within(self._wake, max(AUDIT_EVERY, AUDIT_SHARE * self._audit_took)):
             self._audit = True
 
