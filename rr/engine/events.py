@@ -1,7 +1,9 @@
 """The engine's event stream as plain facts.
 
-One stream carries everything (docs/engine.md): session changes, and each path as it left the import policy. A rejected
-path comes as a withdrawal that still has its attributes; a real withdrawal has none.
+One stream carries each path as it left the import policy, and each End-of-RIB. A rejected path comes as a withdrawal
+that still has its attributes; a real withdrawal has none. Session changes are not asked for: to tell them, the engine
+holds up a session's coming up just where routes can get lost (docs/engine.md). A peer that sends a route or an
+End-of-RIB is up; whoever is in doubt is asked about.
 """
 
 from collections.abc import Iterator
@@ -45,6 +47,7 @@ class RouteSeen:
     received: int
     """Unix time at which the engine got it; a path that is judged again keeps it."""
     stale: bool
+    router_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +59,21 @@ class RouteGone:
 
 
 @dataclass(frozen=True, slots=True)
-class InitialPeersEnd:
-    """Every session that existed when watching began has been told."""
+class EndOfRib:
+    """A peer has sent all that it has: it is up."""
+
+    peer: Address
+    router_id: str
 
 
-Event = PeerChanged | RouteSeen | RouteGone | InitialPeersEnd
+Event = PeerChanged | RouteSeen | RouteGone | EndOfRib
 
 
 def everything() -> pb.WatchEventRequest:
-    """Ask for all events, beginning with what is there now."""
-    filters = [
-        pb.WatchEventRequest.Table.Filter(type=pb.WatchEventRequest.Table.Filter.TYPE_POST_POLICY, init=True)
-    ]
-    return pb.WatchEventRequest(
-        peer=pb.WatchEventRequest.Peer(), table=pb.WatchEventRequest.Table(filters=filters), batch_size=BATCH
-    )
+    """Ask for all paths and End-of-RIBs, beginning with the accepted paths that are there now."""
+    kinds = pb.WatchEventRequest.Table.Filter
+    filters = [kinds(type=kinds.TYPE_POST_POLICY, init=True), kinds(type=kinds.TYPE_EOR)]
+    return pb.WatchEventRequest(table=pb.WatchEventRequest.Table(filters=filters), batch_size=BATCH)
 
 
 def announced() -> pb.WatchEventRequest:
@@ -83,31 +86,29 @@ def announced() -> pb.WatchEventRequest:
 
 def read(message: pb.WatchEventResponse) -> Iterator[Event]:
     """The facts in one message."""
-    if message.HasField("peer"):
-        yield from _peer(message.peer)
-    else:
-        for path in message.table.paths:
-            if path.nlri.HasField("prefix") and path.neighbor_ip:
-                yield read_path(path)
+    for path in message.table.paths:
+        if not path.neighbor_ip:
+            continue
+        if path.nlri.HasField("prefix"):
+            yield read_path(path)
+        else:
+            yield EndOfRib(address(path.neighbor_ip), _router_id(path.source_id))
 
 
-def _peer(event: pb.WatchEventResponse.PeerEvent) -> Iterator[Event]:
-    kinds = pb.WatchEventResponse.PeerEvent
-    if event.type == kinds.TYPE_END_OF_INIT:
-        yield InitialPeersEnd()
-        return
-    state = event.peer.state
-    try:
-        peer = address(state.neighbor_address)
-    except ValueError:
-        return
-    yield PeerChanged(
-        peer,
+def read_peer(message: pb.Peer, *, initial: bool) -> PeerChanged:
+    """A session as the engine lists it."""
+    state = message.state
+    return PeerChanged(
+        address(state.neighbor_address),
         STATES.get(state.session_state, "idle"),
-        state.router_id if state.router_id != "invalid IP" else "",
+        _router_id(state.router_id),
         state.peer_asn,
-        event.type == kinds.TYPE_INIT,
+        initial,
     )
+
+
+def _router_id(text: str) -> str:
+    return "" if text == "invalid IP" else text
 
 
 def read_path(path: pb.Path) -> RouteSeen | RouteGone:
@@ -135,7 +136,8 @@ def read_path(path: pb.Path) -> RouteSeen | RouteGone:
         # The engine prints an IPv4-mapped next hop as if it were IPv4, but its policy does not take it for that.
         next_hop = IPv6Address(f"::ffff:{next_hop}")
     announcement = Announcement(peer, prefix, next_hop, as_path, originator, clusters)
-    return RouteSeen(announcement, not path.is_withdraw, path.age.seconds, path.stale)
+    router_id = _router_id(path.source_id)
+    return RouteSeen(announcement, not path.is_withdraw, path.age.seconds, path.stale, router_id)
 
 
 address = lru_cache(maxsize=65536)(ip_address)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from rr.addresses import contains
 from rr.engine import policy as encode
 from rr.engine import speaker
 from rr.engine.client import EXPORT, IMPORT, Engine
@@ -43,16 +44,15 @@ class Outcome:
     said: list[str] = field(default_factory=list)
     repaired: bool = False
     """The engine held something else than what was last written to it."""
-    received: dict[Address, int] = field(default_factory=dict)
-    """After an audit: how many routes the engine has from each peer."""
+    peers: list[pb.Peer] | None = None
+    """After an audit: the engine's sessions."""
 
 
 class Reconciler:
     """Keeps one engine as wanted. Not for concurrent use: one task runs it."""
 
-    def __init__(self, engine: Engine, established: Callable[[], Iterable[Address]]) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._established = established
         self.held: PolicySet | None = None
         """What the engine's policy is, as far as we know; None until it has been read."""
 
@@ -149,13 +149,19 @@ class Reconciler:
 
     async def _refresh(self, peers: frozenset[Network] | None, *, outward: bool) -> None:
         """Have the routes of some peers judged again, or what they are sent; None means all peers."""
-        if peers is None:
-            await self.refresh(self._established(), outward=outward)
-        elif peers:
-            hosts = {n.network_address for n in peers if n.prefixlen == n.max_prefixlen}
-            wide = [n for n in peers if n.prefixlen < n.max_prefixlen]
-            chosen = [a for a in self._established() if a in hosts or any(a in n for n in wide)]
-            await self.refresh(chosen, outward=outward)
+        if peers is None or any(n.prefixlen < n.max_prefixlen for n in peers) or len(peers) > _AT_ONCE:
+            await self.refresh(await self._sessions_in(peers), outward=outward)
+        else:
+            await self.refresh([n.network_address for n in peers], outward=outward)
+
+    async def _sessions_in(self, networks: frozenset[Network] | None) -> list[Address]:
+        """The engine's peers in these networks: the engine is asked, since it knows of a session first."""
+        known = [encode.address(peer.state.neighbor_address) for peer in await self.engine.peers()]
+        if networks is None:
+            return known
+        hosts = {n.network_address for n in networks if n.prefixlen == n.max_prefixlen}
+        wide = [n for n in networks if n.prefixlen < n.max_prefixlen]
+        return [a for a in known if a in hosts or any(contains(n, a) for n in wide)]
 
     async def refresh(self, addresses: Iterable[Address], *, outward: bool = False) -> None:
         """Soft-reset these peers. One that has gone meanwhile needs none."""
@@ -192,7 +198,7 @@ class Reconciler:
         await self._tors(plan, peers, outcome)
         await self._ranges(plan, ranges, outcome)
         await self._close_strays(plan, peers, outcome)
-        outcome.received = dict(map(speaker.read_received, peers))
+        outcome.peers = peers
         for name in groups.keys() - plan.groups.keys():
             await self._forget_group(name, outcome)
 

@@ -7,7 +7,7 @@ died: reach an engine, watch it, bring it to what is wanted, and stay until the 
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +15,14 @@ import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from rr.config.model import Instance
-from rr.engine import events
+from rr.engine import events, sessions
 from rr.engine.client import Engine
 from rr.engine.health import EngineState, Health
 from rr.engine.mend import mend
+from rr.engine.pb import gobgp_pb2 as pb
 from rr.engine.process import EngineProcess, Program
 from rr.engine.reconcile import NeedsRestart, Outcome, Reconciler
-from rr.engine.speaker import FAMILIES, Plan
+from rr.engine.speaker import FAMILIES, Plan, read_received
 from rr.errors import EngineError, EngineRefused, EngineUnavailable
 from rr.ipam.allocations import Allocations, diff
 from rr.net import Address
@@ -38,7 +39,11 @@ AUDIT_SHARE = 200
 """An audit that takes one second is made every 200 seconds at most: it costs the engine work too."""
 SETTLE = 1.0
 """Seconds after a change in which the engine's events about it arrive; then the picture is compared with the rules."""
+SUBSCRIBED = 0.1
+"""Seconds after which the engine has surely taken notice that we watch; it does not say so itself."""
 PING_EVERY, PING_DEADLINE, PINGS_LOST = 2.0, 3.0, 3
+ANSWER_PATIENCE = 8.0
+"""Seconds that an engine has to answer which was there already: past that it hangs."""
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds before the next start of an engine that keeps dying."""
 STABLE = 60.0
@@ -132,9 +137,9 @@ class InstanceRunner:
         adopted = await self._reach()
         engine = Engine(self.process.socket)
         try:
-            await self._ready(engine)
+            await self._ready(engine, ANSWER_PATIENCE if adopted else START_PATIENCE)
             self.health.pid = self.process.pid()
-            reconciler = Reconciler(engine, self.view.established)
+            reconciler = Reconciler(engine)
             try:
                 fresh = await reconciler.start(self.setting.plan)
             except NeedsRestart as error:
@@ -146,13 +151,13 @@ class InstanceRunner:
             )
             self._audit = True
             async with asyncio.TaskGroup() as tasks:
-                known = asyncio.Event()
-                tasks.create_task(self._watch(engine, known))
+                tasks.create_task(self._watch(engine))
                 tasks.create_task(self._ping(engine))
-                await asyncio.wait_for(known.wait(), START_PATIENCE)
                 if not fresh:
-                    await self._learn_rejected(engine)
+                    await self._learn_what_was_before(engine)
                 tasks.create_task(self._keep(reconciler))
+                tasks.create_task(sessions.settle_doubts(self.view, engine))
+                tasks.create_task(sessions.look_at_tors(self.view, engine))
                 tasks.create_task(mend(self.view, reconciler))
         finally:
             await engine.close()
@@ -166,20 +171,31 @@ class InstanceRunner:
         self.process.start(self.program)
         return False
 
-    async def _ready(self, engine: Engine) -> None:
-        """Wait until the engine answers; give up as soon as it has ended."""
+    async def _ready(self, engine: Engine, patience: float) -> None:
+        """Wait until the engine answers; give up as soon as it has ended, and end it if it listens and is silent."""
         attempts = AsyncRetrying(
             retry=retry_if_exception_type(EngineUnavailable),
-            stop=stop_after_delay(START_PATIENCE),
+            stop=stop_after_delay(patience),
             wait=wait_fixed(0.03),
             reraise=True,
         )
-        async for attempt in attempts:
-            with attempt:
-                if (status := self.process.failed()) is not None:
-                    log = self.process.directory / "gobgpd.log"
-                    raise EngineRefused(f"gobgpd ended with status {status}", f"read {log}")
-                await engine.ping()
+        try:
+            async for attempt in attempts:
+                with attempt:
+                    if (status := self.process.failed()) is not None:
+                        log = self.process.directory / "gobgpd.log"
+                        raise EngineRefused(f"gobgpd ended with status {status}", f"read {log}")
+                    await engine.ping()
+        except EngineUnavailable:
+            if self.process.pid() is not None:
+                await self._hangs(f"it listens, and answers nothing for {patience:g} s")
+            raise
+
+    async def _hangs(self, why: str) -> None:
+        """Say it, and end the engine where we start it: whoever reaches for it next starts another."""
+        self._say("engine", self.name, f"the engine of {self.name} hangs: {why}")
+        if self.program is not None:
+            await self.process.kill()
 
     async def _replace_engine(self, error: NeedsRestart) -> None:
         if self.program is None:
@@ -195,18 +211,17 @@ class InstanceRunner:
 
     # While it lives
 
-    async def _watch(self, engine: Engine, known: asyncio.Event) -> None:
+    async def _watch(self, engine: Engine) -> None:
         async for message in engine.watch(events.everything()):
             for event in events.read(message):
-                if isinstance(event, events.InitialPeersEnd):
-                    known.set()
-                else:
-                    self.view.apply(event)
+                self.view.apply(event)
             if self.view.suspended() != self._suspended:
                 self.poke()
 
-    async def _learn_rejected(self, engine: Engine) -> None:
-        """Learn what an adopted engine's peers announce and it rejects; the stream of accepted paths lacks that."""
+    async def _learn_what_was_before(self, engine: Engine) -> None:
+        """Learn an adopted engine's sessions, and what their peers announce and it rejects; the stream lacks both."""
+        await asyncio.sleep(SUBSCRIBED)
+        await sessions.take_census(self.view, engine, initial=True)
         with contextlib.suppress(TimeoutError):
             stream = aiter(engine.watch(events.announced()))
             try:
@@ -217,9 +232,9 @@ class InstanceRunner:
             finally:
                 await stream.aclose()  # type: ignore[attr-defined]
 
-    async def _learn_looped(self, engine: Engine, outcome: Outcome) -> None:
+    async def _learn_looped(self, engine: Engine, listed: Iterable[pb.Peer]) -> None:
         """Routes with our own AS or router id in them are dropped by the engine without an event; ask for those."""
-        for address, received in outcome.received.items():
+        for address, received in map(read_received, listed):
             peer = self.view.peers.get(address)
             if peer is None or not peer.up or received <= len(peer.heard):
                 continue
@@ -239,9 +254,7 @@ class InstanceRunner:
             except EngineUnavailable:
                 lost += 1
             if lost >= PINGS_LOST:
-                self._say("engine", self.name, f"the engine of {self.name} hangs: no answer to {lost} pings")
-                if self.program is not None:
-                    await self.process.kill()
+                await self._hangs(f"no answer to {lost} pings")
                 raise EngineUnavailable(f"no answer to {lost} pings")
 
     async def _keep(self, reconciler: Reconciler) -> None:
@@ -279,7 +292,8 @@ class InstanceRunner:
         outcome = await reconciler.run(self._wanted(reflecting), self.setting.plan, audit=audit)
         if audit:
             self._audit_took = time.monotonic() - began
-            await self._learn_looped(reconciler.engine, outcome)
+            self.view.census((events.read_peer(peer, initial=False) for peer in outcome.peers or ()), began)
+            await self._learn_looped(reconciler.engine, outcome.peers or ())
         self._suspended = reflecting
         self._settled(outcome, reconciler)
         if not self._wake.is_set():

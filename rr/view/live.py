@@ -5,12 +5,12 @@ moment of an event, so a route that the engine holds and the rules refuse shows 
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from rr.addresses import overlap
-from rr.engine.events import Event, PeerChanged, RouteGone, RouteSeen
+from rr.engine.events import EndOfRib, Event, PeerChanged, RouteGone, RouteSeen
 from rr.ipam.allocations import EMPTY, Allocations
 from rr.net import Address, Network
 from rr.policy.rules import Rules, Suspension
@@ -48,6 +48,8 @@ class Peer:
     state: str = "idle"
     since: float | None = None
     router_id: str = ""
+    heard_of: float = float("-inf")
+    """When the peer last sent something, in monotonic seconds."""
     heard: dict[Network, Heard] = field(default_factory=dict)
 
     @property
@@ -70,6 +72,8 @@ class LiveView:
         self.peers: dict[Address, Peer] = {}
         self.violations = Violations(instance)
         self.crossings = Crossings()
+        self.doubtful: set[Address] = set()
+        """Peers that may not be in the state that we believe; the engine is to be asked about them."""
         self.reflecting: set[tuple[Address, Network]] = set()
         """Peers, and prefixes of theirs with ORIGINATOR_ID or CLUSTER_LIST, which no engine's policy can match."""
         self._once_owned: set[tuple[str, Network]] = set()
@@ -83,8 +87,40 @@ class LiveView:
             self._route(event)
         elif isinstance(event, RouteGone):
             self._forget(event.peer, event.prefix)
+        elif isinstance(event, EndOfRib):
+            self._alive(event.peer, event.router_id)
         elif isinstance(event, PeerChanged):
             self._peer(event)
+
+    def census(
+        self, peers: Iterable[PeerChanged], since: float, asked: Iterable[Address] | None = None
+    ) -> None:
+        """Take what the engine says of its sessions; whom it was asked about and does not list is gone.
+
+        `since` is the monotonic time of the question: of a peer that was heard of after it, the answer says nothing.
+        `asked` None: it was asked about all.
+        """
+        listed = {event.peer: event for event in peers}
+        for address in list(self.peers) if asked is None else asked:
+            event = listed.pop(address, PeerChanged(address, "idle", "", 0, False))
+            if address in self.peers and self.peers[address].heard_of > since:
+                self.doubtful.add(address)
+                continue
+            self.doubtful.discard(address)
+            self._peer(event)
+            self._forget_unexplained(address)
+        for event in listed.values():
+            self._peer(event)
+
+    def _forget_unexplained(self, address: Address) -> None:
+        """Drop what the engine said to be rejected and the rules accept: a session's end looks like that.
+
+        Where it is still announced, the next audit finds it missing here and asks for it.
+        """
+        peer = self.peers.get(address)
+        gone = [p for p, h in peer.heard.items() if not h.accepted and h.reason is None] if peer else []
+        for prefix in gone:
+            self._forget(address, prefix)
 
     def learn(self, event: Event) -> None:
         """Take a path that was announced before we watched, where it is not among the accepted ones."""
@@ -103,13 +139,21 @@ class LiveView:
             for prefix in peer.heard:
                 self.violations.ended(peer.address, prefix)
         self.peers.clear()
+        self.doubtful.clear()
         self.reflecting.clear()
         self.crossings.clear()
+
+    def _alive(self, address: Address, router_id: str) -> None:
+        """A peer that speaks is up."""
+        known = self.peers.get(address)
+        if known is None or not known.up:
+            self._peer(PeerChanged(address, ESTABLISHED, router_id, 0, False))
+        self.peers[address].heard_of = time.monotonic()
 
     def _peer(self, event: PeerChanged) -> None:
         known = self.peers.get(event.peer)
         if event.state != ESTABLISHED and known is None and self.role(event.peer) is Role.NODE:
-            return  # a node on its way in; it is told when it is up
+            return  # a node on its way in, or one that is gone
         peer = known or self.peers.setdefault(event.peer, Peer(event.peer))
         was_up = peer.up
         if event.state != peer.state:
@@ -134,6 +178,8 @@ class LiveView:
 
     def _route(self, event: RouteSeen) -> None:
         announcement = event.announcement
+        if event.accepted and not event.stale:
+            self._alive(announcement.peer, event.router_id)
         peer = self.peers.setdefault(announcement.peer, Peer(announcement.peer))
         before = peer.heard.get(announcement.prefix)
         if not event.accepted and before and before.stale:
@@ -144,6 +190,8 @@ class LiveView:
         )
         heard = Heard(announcement, event.accepted, event.received, float(event.received), event.stale)
         peer.heard[announcement.prefix] = heard
+        if event.stale == peer.up:
+            self.doubtful.add(peer.address)
         if event.accepted:
             self.crossings.route_moved(peer.address, time.monotonic())
             self._accepted(heard)
@@ -165,6 +213,9 @@ class LiveView:
         self._settle_reflecting(heard.announcement)
         verdict = self.judge(heard.announcement)
         heard.reason = verdict.reason
+        if again or verdict.reason is None:
+            # Judged again, or a session's end: that says the same of each of its routes.
+            self.doubtful.add(heard.announcement.peer)
         if verdict.reason in (None, Reason.UNKNOWN_PEER):
             # The engine is about to learn of a grant, or the session is going down.
             self.violations.ended(heard.announcement.peer, heard.announcement.prefix)

@@ -26,7 +26,7 @@ ENGINE = settings(
 
 async def read_back(engine: Engine) -> PolicySet | None:
     """What an engine holds, read as after a restart of rrd."""
-    fresh = Reconciler(engine, list)
+    fresh = Reconciler(engine)
     await fresh._read_policy(Outcome())
     return fresh.held
 
@@ -41,7 +41,7 @@ def test_what_was_written_is_read_back_before_and_after_edits(
 
     async def write() -> None:
         engine = await serving(engine_process)
-        reconciler = Reconciler(engine, list)
+        reconciler = Reconciler(engine)
         for policy in policies:
             await reconciler._policy(policy, Outcome())
             assert reconciler.held == policy
