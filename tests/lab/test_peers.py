@@ -46,7 +46,7 @@ def test_route_passes_with_its_attributes(
     node.announce("10.244.1.0/24", communities=["64512:7", "no-export"], med=5, local_pref=200)
     node.announce("10.244.2.0/24", next_hop="10.2.0.99", as_path=[65001, 65002])
     node.announce("fd00:10:1::/64", next_hop="fd00:2::11")
-    node.announce("0.0.0.0/0")
+    node.announce("0.0.0.0/0", origin="incomplete")
     node.announce("::/0", next_hop="fd00:2::11")
     eventually(lambda: len(tor.routes()) == 5, 10, "five prefixes at the ToR", seen=tor.routes)
 
@@ -55,6 +55,7 @@ def test_route_passes_with_its_attributes(
     assert (plain.med, plain.local_pref, plain.origin) == (5, 200, "igp")
     assert plain.communities == {"64512:7", "no-export"}
     assert (plain.originator_id, plain.cluster_list) == ("10.2.0.11", ("10.0.0.11",))
+    assert [path.origin for path in tor.paths("0.0.0.0/0")] == ["incomplete"]
     (foreign,) = tor.paths("10.244.2.0/24")
     assert (foreign.next_hop, foreign.as_path) == ("10.2.0.99", (65001, 65002))
     assert tor.next_hops("fd00:10:1::/64") == {"fd00:2::11"}
