@@ -248,7 +248,7 @@ async def test_revocations_reach_the_engine_before_grants(kept: Kept) -> None:
     kept.wanted = Rules(kept.instance).build(moved)
     outcome = await kept.audit()
     # Whoever is concerned is judged again, known to have a session or not.
-    assert kept.recorder.changes() == ["shrink_set", "extend_set"] + ["refresh_in"] * 3
+    assert kept.recorder.changes() == ["shrink_set", "extend_set"] + ["refresh_in"] * 2
     assert outcome.said == ["prefixes edited: node/node-1, node/node-2"]
 
 
