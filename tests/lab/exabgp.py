@@ -7,6 +7,7 @@ out as JSON lines. It keeps no table of its own, so the table here is folded fro
 import ipaddress
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -105,6 +106,10 @@ class Exabgp(Peer):
                 up = neighbor["state"] == "up"
                 states[neighbor["address"]["peer"]] = "established" if up else "idle"
         return states
+
+    def session_marks(self) -> Mapping[str, str]:
+        changes = Counter(m["neighbor"]["address"]["peer"] for m in self._messages() if m["type"] == "state")
+        return {session.remote: str(changes[session.remote]) for session in self.sessions}
 
     def routes(self) -> dict[str, list[Path]]:
         table: dict[str, dict[tuple[str, int], Path]] = {}
