@@ -27,6 +27,8 @@ pytestmark = pytest.mark.root
 CLUSTER_ID = "10.0.0.99"
 KINDS: dict[str, type[Peer]] = {"frr": FrrNode, "bird": BirdNode, "gobgp": GobgpNode, "exabgp": ExabgpNode}
 RACKS = {"rack-1": "10.2", "rack-2": "10.3"}
+SHARED = "10.100.0.100/32"
+"""A VIP of all eight nodes, in both racks."""
 DEFAULTS = {"nodes": "rack", "vips": "none", "tors": "rack", "tor_vips": "all"}
 
 
@@ -199,6 +201,43 @@ REFLECT = [
         strict=False,
     )
 ]
+
+
+@pytest.fixture
+def shared_vip(fabric: Fabric) -> Iterator[str]:
+    for member in fabric.nodes.values():
+        member.peer.announce(SHARED)
+    yield SHARED
+    for member in fabric.nodes.values():
+        member.peer.withdraw(SHARED)
+
+
+def spread(fabric: Fabric) -> dict[str, int]:
+    """Over how many nodes of its own rack, and of the other, each ToR spreads the shared VIP, in its kernel."""
+    found = {}
+    for rack, tor in fabric.tors.items():
+        hops = tor.host.kernel_next_hops(SHARED)
+        assert hops == tor.next_hops(SHARED)
+        found[f"own rack of {tor.name}"] = len([hop for hop in hops if hop.startswith(RACKS[rack])])
+        found[f"other rack of {tor.name}"] = len([hop for hop in hops if not hop.startswith(RACKS[rack])])
+    return found
+
+
+def spread_over(fabric: Fabric, *, own: int, others: int) -> None:
+    eventually(
+        lambda: list(spread(fabric).values()) == [own, others] * 2,
+        5,
+        f"{own} own and {others} other next hops at each ToR",
+        seen=lambda: spread(fabric),
+    )
+
+
+def test_a_vip_of_two_racks_is_spread_over_as_many_as_reflect_says(fabric: Fabric, shared_vip: str) -> None:
+    """Eight next hops at both ToRs; four, those of the own rack, with `tor_vips: rack`; eight again with `all`."""
+    for tor_vips, others in (("all", 4), ("rack", 0), ("all", 4)):
+        fabric.appliance.set_config(instances({**DEFAULTS, "tor_vips": tor_vips}))
+        fabric.appliance.reload()
+        spread_over(fabric, own=4, others=others)
 
 
 @pytest.mark.parametrize("reflect", REFLECT, ids=lambda r: " ".join(f"{k}={v}" for k, v in r.items()))

@@ -105,7 +105,10 @@ def fabric(shared_net: Network, tmp_path_factory: pytest.TempPathFactory) -> Fab
         "other": BirdTor(shared_net, "tor-6", "10.5.1.1", to=to),
     }
     all_established(*nodes.values(), *tors.values(), timeout=30)
-    return Fabric(shared_net, appliance, nodes, tors)
+    fabric = Fabric(shared_net, appliance, nodes, tors)
+    # A peer has a session a moment before the appliance knows.
+    eventually(lambda: len(fabric.since()) == len(nodes) + len(tors), 10, "every session", seen=fabric.since)
+    return fabric
 
 
 def test_nodes_and_tors_with_the_right_password_have_sessions(fabric: Fabric) -> None:
@@ -130,6 +133,21 @@ def test_a_wrong_password_or_none_gets_no_session_and_disturbs_nobody(fabric: Fa
         BirdTor(net, "tor-none", "10.2.1.4", to=to),
     ]
     never(lambda: [peer for peer in intruders if peer.established()], 3, "a session without the password")
+    for peer in intruders:
+        peer.kill()
+    assert fabric.since() == before
+
+
+def test_who_dials_from_no_range_or_from_another_as_has_no_session(fabric: Fabric) -> None:
+    """A node outside of every range, one beside a ToR, and one of another AS: none gets in, the others stay up."""
+    before = fabric.since()
+    to, net = fabric.appliance.remote(), fabric.network
+    intruders: list[Peer] = [
+        BirdNode(net, "outside", "10.6.0.11", to=to),
+        BirdNode(net, "other-as", "10.4.0.31", to=to, asn=64999),
+        FrrNode(net, "beside-tor", "10.4.1.99", to=to),
+    ]
+    never(lambda: [peer for peer in intruders if peer.established()], 2, "a session for an intruder")
     for peer in intruders:
         peer.kill()
     assert fabric.since() == before
