@@ -41,6 +41,8 @@ SETTLE = 1.0
 """Seconds after a change in which the engine's events about it arrive; then the picture is compared with the rules."""
 SUBSCRIBED = 0.1
 """Seconds after which the engine has surely taken notice that we watch; it does not say so itself."""
+COMPARE_AT_LEAST = 5.0
+"""Seconds after which engine and rules are compared although changes have not settled."""
 PING_EVERY, PING_DEADLINE, PINGS_LOST = 2.0, 3.0, 3
 ANSWER_PATIENCE = 8.0
 """Seconds that an engine has to answer which was there already: past that it hangs."""
@@ -77,6 +79,7 @@ class InstanceRunner:
         self._wake = asyncio.Event()
         self._audit = True
         self._audit_took = 0.0
+        self._audited = self._compared = time.monotonic()
         self.allocated = False
         """Whether allocations were ever known; an adopted engine keeps its policy until they are."""
         self._suspended: frozenset[Suspension] = frozenset()
@@ -275,15 +278,20 @@ class InstanceRunner:
             await self._rest(reconciler)
 
     async def _rest(self, reconciler: Reconciler) -> None:
-        """Wait for the next change. When nothing happens, compare the picture with the rules, then audit."""
-        if await _set_within(self._wake, SETTLE):
-            return
-        await self._compare(reconciler)
-        if self._leaking:
-            self._audit = True  # the engine may hold other rules than we believe; and did judging again help?
-            return
-        if not await _set_within(self._wake, max(AUDIT_EVERY, AUDIT_SHARE * self._audit_took)):
-            self._audit = True
+        """Wait for the next change. Compare the picture with the rules when things have settled, and audit when due.
+
+        Neither waits for quiet for ever: where changes never end, they are done between two of them.
+        """
+        changed = await _set_within(self._wake, SETTLE)
+        if not changed or time.monotonic() - self._compared > COMPARE_AT_LEAST:
+            await self._compare(reconciler)
+            self._compared = time.monotonic()
+            # The engine may hold other rules than we believe; and did judging again help?
+            self._audit = self._audit or bool(self._leaking)
+        due = self._audited + max(AUDIT_EVERY, AUDIT_SHARE * self._audit_took)
+        if not (changed or self._audit):
+            await _set_within(self._wake, due - time.monotonic())
+        self._audit = self._audit or time.monotonic() >= due
 
     async def _reconcile(self, reconciler: Reconciler) -> None:
         audit, self._audit = self._audit, False
@@ -291,7 +299,8 @@ class InstanceRunner:
         began = time.monotonic()
         outcome = await reconciler.run(self._wanted(reflecting), self.setting.plan, audit=audit)
         if audit:
-            self._audit_took = time.monotonic() - began
+            self._audited = time.monotonic()
+            self._audit_took = self._audited - began
             self.view.census((events.read_peer(peer, initial=False) for peer in outcome.peers or ()), began)
             await self._learn_looped(reconciler.engine, outcome.peers or ())
         self._suspended = reflecting

@@ -144,7 +144,9 @@ def _node_checks(
         )
         yield Check("family", False, text, Reason.FAMILY)
     if node is None:
-        text = f"{peer} is in range of {rack}, but the IPAM knows no node with this address"
+        text = (
+            f"{announcement.prefix} comes from {peer} of {rack}, and the IPAM knows no node with this address"
+        )
         yield Check("node", False, text, Reason.UNKNOWN_NODE)
     else:
         yield Check("node", True, f"{peer} is {node.name}")

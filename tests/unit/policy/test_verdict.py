@@ -37,7 +37,7 @@ def verdict(prefix: str, peer: str = "10.2.0.11", hop: str | None = None, **more
         ("10.244.1.0/24", "203.0.113.9", {}, "unknown-peer",
          "203.0.113.9 is in no rack's range and is no ToR: it gets no session"),
         ("10.244.1.0/24", "10.2.0.99", {}, "unknown-node",
-         "10.2.0.99 is in range of rack-1, but the IPAM knows no node with this address"),
+         "10.244.1.0/24 comes from 10.2.0.99 of rack-1, and the IPAM knows no node with this address"),
         ("0.0.0.0/0", "10.2.0.11", {}, "default-route", "0.0.0.0/0 is a default route, which no node may announce"),
         ("::/0", "10.2.0.11", {}, "default-route", "::/0 is a default route, which no node may announce"),
         ("10.244.2.0/24", "10.2.0.11", {}, "foreign-prefix", "10.244.2.0/24 belongs to node-2, not to node-1"),
