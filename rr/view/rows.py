@@ -157,11 +157,13 @@ class Advertised:
         width = self.view.rules.add_paths(peer.address)
         total = 0
         for found in self.paths.values():
-            reach = self.reflect.tor_vips if found[0].kind == "vip" else self.reflect.tors
             sent = found if width else found[:1]
-            within = [p for p in sent if p.kind and (reach == "all" or p.rack == rack)]
-            total += len(within[:width] if width else within)
+            total += min(sum(self._reaches_tor(path, rack) for path in sent), width or 1)
         return total
+
+    def _reaches_tor(self, path: Path, rack: str | None) -> bool:
+        reach = self.reflect.tor_vips if path.kind == "vip" else self.reflect.tors
+        return path.kind is not None and (reach == "all" or path.rack == rack)
 
 
 def counts(views: Iterable[LiveView]) -> Mapping[str, list[Row]]:
