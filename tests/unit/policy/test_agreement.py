@@ -6,7 +6,7 @@ The engine itself is held against both in tests/engine/test_agreement.py.
 from dataclasses import replace
 from itertools import product
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rr.addresses import overlap
@@ -17,11 +17,10 @@ from rr.policy.model import PolicySet
 from rr.policy.tags import VIP
 from rr.policy.verdict import Announcement, judge
 from tests.unit.policy.interpreter import Route, exported, imported
-from tests.unit.policy.worlds import World, all_allocations, instances, later_than, worlds
+from tests.unit.policy.worlds import EXAMPLES, World, all_allocations, instances, later_than, worlds
 
 AS_PATHS = ("", "", "", "64512", "65001 65002", "{65001,65002}", "(65001 65002)", "[65001]", "(65001) 64512")
 COMMUNITIES = ("0:0", VIP, "0:1000", "0:32768", "0:65535", "65535:65281", "65535:666", "64512:1")
-EXAMPLES = settings(max_examples=50, deadline=None)
 
 attributes = st.fixed_dictionaries(
     {

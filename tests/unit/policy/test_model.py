@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from rr.net import Address
 from rr.policy.model import Action, Match, PolicySet, PrefixMatch, Statement
-from tests.unit.policy.worlds import World, addresses, networks, worlds
+from tests.unit.policy.worlds import EXAMPLES, World, addresses, networks, worlds
 
 DIGEST = """
 from rr.policy.rules import Rules
-from tests.unit.policy.worlds import allocations, instance
+from tests.unit.policy.worlds import EXAMPLES, allocations, instance
 owned = allocations(
     {"node-1": (["10.2.0.11", "10.2.0.12"], ["10.244.1.0/24", "10.244.2.0/24"])},
     (["10.100.0.0/24", "10.101.0.0/24"], None),
@@ -39,6 +39,7 @@ def test_the_digest_is_the_same_in_every_process() -> None:
 
 
 @given(worlds(), st.randoms(use_true_random=False))
+@EXAMPLES
 def test_the_order_of_sets_does_not_count(world: World, random) -> None:  # type: ignore[no-untyped-def]
     policy = world.rules.build(world.allocations)
 

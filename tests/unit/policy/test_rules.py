@@ -13,7 +13,7 @@ from rr.policy.model import Action, Match, PolicySet, PrefixMatch, Statement
 from rr.policy.rules import Rules
 from rr.policy.tags import VIP, from_tor, rack_tags
 from tests.unit.policy.interpreter import Route, exported, imported
-from tests.unit.policy.worlds import World, addresses, allocations, instance, networks, worlds
+from tests.unit.policy.worlds import EXAMPLES, World, addresses, allocations, instance, networks, worlds
 
 RACK_1: dict[str, Any] = {"nodes": {"ranges": ["10.2.0.0/24"]}, "tors": [{"address": "10.3.0.1"}]}
 RACK_2: dict[str, Any] = {"nodes": {"ranges": ["10.2.1.0/24"]}, "tors": [{"address": "10.3.1.1"}]}
@@ -259,6 +259,7 @@ def named_sets(policy: PolicySet) -> Iterator[tuple[str, bool]]:
 
 
 @given(worlds())
+@EXAMPLES
 def test_every_policy_is_one_that_the_engine_can_take_without_opening(world: World) -> None:
     policy = world.rules.build(world.allocations)
     assert all(policy.neighbor_sets.values()), "an empty neighbor set matches every neighbor"
@@ -273,6 +274,7 @@ def test_every_policy_is_one_that_the_engine_can_take_without_opening(world: Wor
 
 
 @given(worlds())
+@EXAMPLES
 def test_what_was_remembered_gives_the_same_policy_as_a_fresh_start(world: World) -> None:
     rules = world.rules
     first = rules.build(world.allocations)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rr.policy.tags import ALL_TAGS, VIP, from_tor, rack_tags
+from tests.unit.policy.worlds import EXAMPLES
 
 
 def colliding() -> tuple[str, str]:
@@ -32,6 +33,7 @@ def test_adding_a_rack_leaves_the_tags_of_the_others_alone() -> None:
 
 
 @given(st.sets(st.text("abc-0123456789", min_size=1, max_size=8), max_size=50))
+@EXAMPLES
 def test_every_tag_is_one_of_its_own_and_is_scrubbed(names: set[str]) -> None:
     racks = rack_tags(names)
     tags = [VIP, *racks.values(), *map(from_tor, racks.values())]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from rr.config.model import Instance
@@ -12,6 +13,8 @@ from rr.ipam.allocations import Allocations, NodeAllocation, VipPool
 from rr.net import Address, Network
 from rr.policy.rules import Rules
 
+EXAMPLES = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine is no reason to fail."""
 RACKS = ("rack-1", "rack-2", "rack-3")
 NODES = tuple(f"node-{number}" for number in range(1, 7))
 

@@ -3,7 +3,7 @@
 from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from rr.api import keys
 from rr.engine.events import PeerChanged, RouteSeen
@@ -13,7 +13,7 @@ from rr.policy.verdict import Announcement
 from rr.view import rows
 from rr.view.live import LiveView
 from tests.unit.policy.interpreter import Route, exported, imported
-from tests.unit.policy.worlds import World, addresses, allocations, instance, networks, worlds
+from tests.unit.policy.worlds import EXAMPLES, World, addresses, allocations, instance, networks, worlds
 
 RACKS = {
     "rack-1": {"nodes": {"ranges": ["10.2.0.0/24"]}, "tors": [{"address": "10.3.0.1"}]},
@@ -54,7 +54,7 @@ def view() -> LiveView:
 
 
 @given(worlds())
-@settings(max_examples=25, deadline=None)
+@EXAMPLES
 def test_every_row_has_the_documented_keys(world: World) -> None:
     view = view_of(world)
     assert keys.faults("peers", rows.peers(view)) == []
@@ -63,7 +63,7 @@ def test_every_row_has_the_documented_keys(world: World) -> None:
 
 
 @given(worlds())
-@settings(max_examples=25, deadline=None)
+@EXAMPLES
 def test_what_is_advertised_is_what_the_export_rules_send(world: World) -> None:
     view, policy = view_of(world), world.rules.build(world.allocations)
     paths = rows.accepted_paths(view)
