@@ -292,7 +292,7 @@ async def test_a_new_password_of_a_range_keeps_the_sessions_that_are_up(
     async with reflecting(loopback_instance(), short_dir, program, OWNED) as reflector:
         tor, node = await both_up(reflector)
         racks = reflector.instance.model_dump()["racks"]
-        racks["rack-2"]["nodes"]["password_file"] = secret
+        racks["rack-1"]["nodes"]["password_file"] = secret
         reflector.configure(racks=racks)
         await reflector.applied()
         node.withdraw(POD_1)
