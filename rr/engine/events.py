@@ -36,6 +36,8 @@ class PeerChanged:
     router_id: str
     asn: int
     initial: bool
+    since: float | None = None
+    """Unix time at which an established session came up, in whole seconds; None where the engine does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ def read_peer(message: pb.Peer, *, initial: bool) -> PeerChanged:
         _router_id(state.router_id),
         state.peer_asn,
         initial,
+        float(message.timers.state.uptime.seconds) or None,
     )
 
 

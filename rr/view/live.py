@@ -19,6 +19,8 @@ from rr.view.crossings import Crossings
 from rr.view.violations import Violations
 
 ESTABLISHED = "established"
+_ROUNDED = 2.0
+"""Seconds by which the engine's time of a session's start may differ from ours, since it counts in whole ones."""
 
 
 class Role(StrEnum):
@@ -158,6 +160,8 @@ class LiveView:
         was_up = peer.up
         if event.state != peer.state:
             peer.state, peer.since = event.state, time.time()
+        if peer.up and event.since and abs(event.since - (peer.since or 0.0)) > _ROUNDED:
+            peer.since = event.since  # it was up before we looked, or came up again between two looks
         peer.router_id = event.router_id or peer.router_id
         if event.state == ESTABLISHED and not was_up and not event.initial:
             self.crossings.came_up(peer.address, time.monotonic())
