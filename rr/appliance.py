@@ -23,7 +23,7 @@ from rr.config.model import Config
 from rr.config.secrets import read_secret
 from rr.engine import addresses
 from rr.engine.health import EngineState
-from rr.engine.process import Program
+from rr.engine.process import Program, strays
 from rr.engine.runner import InstanceRunner, Setting
 from rr.engine.speaker import Plan, plan
 from rr.errors import ConfigError, RRError
@@ -67,6 +67,13 @@ class Appliance:
         return Keeper(config.state_dir, config.ipam.guard, [source.name for source in config.ipam.sources])
 
     # What the daemon drives
+
+    async def end_strays(self) -> None:
+        """End the engines of instances that were taken out of the configuration while no rrd looked."""
+        for engine in strays(self.settings.run_dir, self.settings.instances) if self.program else ():
+            await engine.stop()
+            name = engine.directory.name
+            self.history.add("engine", name, f"the engine of {name} was stopped: there is no such instance")
 
     def start_instances(self) -> None:
         """Begin to look after every configured instance."""

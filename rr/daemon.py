@@ -48,6 +48,7 @@ class Daemon:
         sources = asyncio.create_task(self._follow_sources())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.heard.wait(), FIRST_READING)
+        await self.appliance.end_strays()
         self.appliance.start_instances()
         http = asyncio.create_task(self._serve())
         reloads = asyncio.create_task(self._follow_hangups())

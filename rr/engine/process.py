@@ -14,6 +14,7 @@ import socket
 import struct
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,6 +171,12 @@ class EngineProcess:
         except OSError:
             return False
         return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def strays(run_dir: Path, instances: Collection[str]) -> list[EngineProcess]:
+    """The engines that run below `run_dir` and belong to none of these instances."""
+    found = [EngineProcess(path.parent) for path in sorted(run_dir.glob("*/gobgpd.sock"))]
+    return [e for e in found if e.directory.name not in instances and e.pid() is not None]
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
