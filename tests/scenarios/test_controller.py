@@ -1,10 +1,12 @@
 """The controller comes and goes: engines and sessions do not notice, and it finds everything as it should be."""
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -263,6 +265,22 @@ def test_a_second_controller_in_the_same_run_dir_is_refused(fabric: Fabric) -> N
             f"another rrd already works in {fabric.appliance.run_dir}; end it first, or name another run_dir"
         )
         assert fabric.appliance.tell("check").exit == 0
+
+
+def test_a_new_controller_replaces_an_engine_that_hangs(fabric: Fabric) -> None:
+    """The engine is stopped while no controller runs: the next one ends it, starts another, and all routes return."""
+    (engine,) = fabric.appliance.engines()
+    end(fabric)
+    os.kill(engine, signal.SIGSTOP)
+    fabric.appliance.start(timeout=30)
+    assert engine not in fabric.appliance.engines()
+    assert any("of main hangs: it listens, and answers nothing" in e["text"] for e in events(fabric))
+    all_established(*fabric.everyone, timeout=30)
+    tors_hold(fabric, ROUTES, within=20)
+
+
+def events(fabric: Fabric) -> Any:
+    return fabric.appliance.rrctl("events")[-20:]
 
 
 def test_a_fresh_engine_accepts_nothing_while_nothing_is_known(fabric: Fabric) -> None:
