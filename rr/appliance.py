@@ -22,11 +22,11 @@ from rr.config.load import load, parse
 from rr.config.model import Config
 from rr.config.secrets import read_secret
 from rr.engine import addresses
-from rr.engine.health import EngineState
 from rr.engine.process import Program, strays
-from rr.engine.runner import InstanceRunner, Setting
 from rr.engine.speaker import Plan, plan
 from rr.errors import ConfigError, RRError
+from rr.instance.health import EngineState
+from rr.instance.runner import InstanceRunner, Setting
 from rr.ipam.allocations import Changes
 from rr.ipam.keeper import Decision, Keeper
 from rr.ipam.reading import Reading

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rr.engine.health import EngineState
-from rr.engine.runner import InstanceRunner
+from rr.instance.health import EngineState
+from rr.instance.runner import InstanceRunner
 from rr.ipam.keeper import Keeper
 from rr.net import Address, Network
 from rr.policy.verdict import Announcement, Verdict

@@ -17,8 +17,8 @@ from rr.config.model import Instance
 from rr.config.secrets import read_secret
 from rr.engine.client import Engine
 from rr.engine.process import EngineProcess, Program, find_program
-from rr.engine.runner import InstanceRunner, Setting
 from rr.engine.speaker import plan
+from rr.instance.runner import InstanceRunner, Setting
 from rr.ipam.allocations import Allocations
 from rr.net import Address
 from tests.engine.speaker import Speaker, eventually

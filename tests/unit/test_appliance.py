@@ -12,9 +12,9 @@ from rr.api.appliance import NotFound, Refused
 from rr.appliance import Appliance, plans
 from rr.config.model import Config
 from rr.engine.events import PeerChanged, RouteSeen
-from rr.engine.health import EngineState
-from rr.engine.runner import InstanceRunner, Setting
 from rr.errors import RRError
+from rr.instance.health import EngineState
+from rr.instance.runner import InstanceRunner, Setting
 from rr.ipam.allocations import Allocations
 from rr.ipam.reading import Reading
 from rr.policy.verdict import Announcement

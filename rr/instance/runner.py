@@ -15,15 +15,16 @@ import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from rr.config.model import Instance
-from rr.engine import events, sessions
+from rr.engine import events
 from rr.engine.client import Engine
-from rr.engine.health import EngineState, Health
-from rr.engine.mend import mend
 from rr.engine.pb import gobgp_pb2 as pb
 from rr.engine.process import EngineProcess, Program
 from rr.engine.reconcile import NeedsRestart, Outcome, Reconciler
 from rr.engine.speaker import FAMILIES, Plan, read_received
 from rr.errors import EngineError, EngineRefused, EngineUnavailable
+from rr.instance import sessions
+from rr.instance.health import EngineState, Health
+from rr.instance.mend import mend
 from rr.ipam.allocations import Allocations, diff
 from rr.net import Address
 from rr.policy.model import PolicySet
