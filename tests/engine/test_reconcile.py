@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rr.engine import policy as encode
-from rr.engine import reconcile, runner, speaker
+from rr.engine import reconcile, , speaker
 from rr.engine.client import EXPORT, IMPORT, Engine
 from rr.engine.pb import gobgp_pb2 as pb
 from rr.engine.process import Program
