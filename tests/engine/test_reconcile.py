@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from rr.engine import policy as encode
-from rr.engine import reconcile, , speaker
+from rr.engine import reconcile, speaker
 from rr.engine.client import EXPORT, IMPORT, Engine
 from rr.engine.pb import gobgp_pb2 as pb
 from rr.engine.process import Program
 from rr.engine.reconcile import NeedsRestart, Outcome, Reconciler
 from rr.errors import EngineRefused
+from rr.instance import runner
 from rr.policy.model import NOTHING, PolicySet
 from rr.policy.rules import Rules
 from tests.engine.conftest import Reflector, loopback_instance, reflecting, setting_of
