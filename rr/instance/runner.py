@@ -303,6 +303,8 @@ class InstanceRunner:
             self._audited = time.monotonic()
             self._audit_took = self._audited - began
             self.view.census((events.read_peer(peer, initial=False) for peer in outcome.peers or ()), began)
+            if outcome.said:
+                self.view.doubtful.update(self.view.peers)  # some may have been closed after they were listed
             await self._learn_looped(reconciler.engine, outcome.peers or ())
         self._suspended = reflecting
         self._settled(outcome, reconciler)
