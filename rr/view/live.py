@@ -159,9 +159,9 @@ class LiveView:
         peer = known or self.peers.setdefault(event.peer, Peer(event.peer))
         was_up = peer.up
         if event.state != peer.state:
-            peer.state, peer.since = event.state, time.time()
-        if peer.up and event.since and abs(event.since - (peer.since or 0.0)) > _ROUNDED:
-            peer.since = event.since  # it was up before we looked, or came up again between two looks
+            peer.state, peer.since = event.state, event.since or time.time()
+        if peer.up and event.since and event.since > (peer.since or 0.0) + _ROUNDED:
+            peer.since = event.since  # it came up again between two looks
         peer.router_id = event.router_id or peer.router_id
         if event.state == ESTABLISHED and not was_up and not event.initial:
             self.crossings.came_up(peer.address, time.monotonic())
