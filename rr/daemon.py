@@ -20,7 +20,7 @@ from rr.appliance import Appliance
 from rr.config.host import check_host
 from rr.config.load import load
 from rr.config.model import Config
-from rr.engine.process import EngineProcess, Program, find_program
+from rr.engine.process import EngineProcess, Program, find_program, step_back
 from rr.errors import ConfigError, RRError, StateError
 from rr.ipam.reading import Reading
 from rr.ipam.sources.file import FileSource
@@ -170,6 +170,7 @@ def _run(file: Path, *, managed: bool, stop_engines: bool) -> None:
     # Thousands of nodes are some hundred thousand objects that stay: looking through them all the time for cycles
     # would cost more than reading them did.
     gc.set_threshold(100_000, 20, 100)
+    step_back()
     with _alone(config):
         program = _prepare(config, managed=managed)
         asyncio.run(_work(file, config, program, stop_engines=stop_engines))

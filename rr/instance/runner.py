@@ -38,6 +38,10 @@ AUDIT_EVERY = 5.0
 """Seconds at least between two looks at all that the engine holds."""
 AUDIT_SHARE = 200
 """An audit that takes one second is made every 200 seconds at most: it costs the engine work too."""
+AUDIT_PATIENCE = 60.0
+"""Seconds for which a due audit waits at most for routes to stop moving."""
+QUIET = 2.0
+"""Seconds without a route that came or went."""
 SETTLE = 1.0
 """Seconds after a change in which the engine's events about it arrive; then the picture is compared with the rules."""
 SUBSCRIBED = 0.1
@@ -289,10 +293,14 @@ class InstanceRunner:
             self._compared = time.monotonic()
             # The engine may hold other rules than we believe; and did judging again help?
             self._audit = self._audit or bool(self._leaking)
-        due = self._audited + max(AUDIT_EVERY, AUDIT_SHARE * self._audit_took)
         if not (changed or self._audit):
-            await _set_within(self._wake, due - time.monotonic())
-        self._audit = self._audit or time.monotonic() >= due
+            await _set_within(self._wake, max(SETTLE, self._next_audit() - time.monotonic()))
+        self._audit = self._audit or time.monotonic() >= self._next_audit()
+
+    def _next_audit(self) -> float:
+        """When to audit: not while many routes move, since an audit holds the engine up; but not much later either."""
+        due = self._audited + max(AUDIT_EVERY, AUDIT_SHARE * self._audit_took)
+        return max(due, min(due + AUDIT_PATIENCE, self.view.crossings.moved + QUIET))
 
     async def _reconcile(self, reconciler: Reconciler) -> None:
         audit, self._audit = self._audit, False
