@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -179,21 +180,22 @@ class EngineProcess:
                 raise EngineError(f"gobgpd (pid {pid}) does not end", "look at what the kernel says of it")
 
     async def _gone(self, pid: int, patience: float) -> bool:
-        deadline = asyncio.get_running_loop().time() + patience
-        while self._alive(pid):
-            if asyncio.get_running_loop().time() >= deadline:
-                return False
-            await asyncio.sleep(0.02)
-        return True
-
-    def _alive(self, pid: int) -> bool:
-        if self._child and self._child.pid == pid:
-            return self._child.poll() is None
+        """Wait for the end of a process, whoever's child it is: of all its threads, so that its port is free too."""
         try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
-        except OSError:
-            return False
-        return stat.rpartition(")")[2].split()[0] != "Z"
+            handle = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return True
+        deadline = asyncio.get_running_loop().time() + patience
+        try:
+            while not select.select([handle], [], [], 0)[0]:
+                if asyncio.get_running_loop().time() >= deadline:
+                    return False
+                await asyncio.sleep(0.02)
+        finally:
+            os.close(handle)
+        if self._child and self._child.pid == pid:
+            self._child.wait()
+        return True
 
 
 def strays(run_dir: Path, instances: Collection[str]) -> list[EngineProcess]:
