@@ -160,8 +160,8 @@ class LiveView:
         was_up = peer.up
         if event.state != peer.state:
             peer.state, peer.since = event.state, event.since or time.time()
-        if peer.up and event.since and event.since > (peer.since or 0.0) + _ROUNDED:
-            peer.since = event.since  # it came up again between two looks
+        if peer.up and event.since and (event.initial or event.since > (peer.since or 0.0) + _ROUNDED):
+            peer.since = event.since  # it was up before we looked, or came up again between two looks
         peer.router_id = event.router_id or peer.router_id
         if event.state == ESTABLISHED and not was_up and not event.initial:
             self.crossings.came_up(peer.address, time.monotonic())
