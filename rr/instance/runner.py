@@ -289,7 +289,7 @@ class InstanceRunner:
         """
         changed = await _set_within(self._wake, SETTLE)
         if not changed or time.monotonic() - self._compared > COMPARE_AT_LEAST:
-            await self._compare(reconciler)
+            await self._compare(reconciler, settled=not changed)
             self._compared = time.monotonic()
             # The engine may hold other rules than we believe; and did judging again help?
             self._audit = self._audit or bool(self._leaking)
@@ -345,11 +345,16 @@ class InstanceRunner:
         for sentence in outcome.said:
             self._say("policy", self.name, f"{self.name}: {sentence}")
 
-    async def _compare(self, reconciler: Reconciler) -> None:
+    async def _compare(self, reconciler: Reconciler, *, settled: bool) -> None:
         """Where engine and rules disagree about a peer's routes, judge them again; if that does not help, reset."""
         if not self.allocated:
             return
         leaking, withheld = self.view.leaks(), self.view.withheld()
+        if not settled:
+            # A change is on its way into the engine: what differs may be just that, and is no reason to reset anybody.
+            await reconciler.refresh(leaking | withheld)
+            self._leaking = set()
+            return
         self.health.disagreeing = len((leaking & self._leaking) | (withheld & self._withheld))
         self._withheld = withheld
         stubborn = leaking & self._leaking

@@ -23,9 +23,9 @@ class Crossings:
     """When the last route came or went."""
     _risen: list[tuple[float, Address]] = field(default_factory=list)
 
-    def came_up(self, peer: Address, now: float) -> None:
-        """A session was established."""
-        if now - self.moved < BEFORE:
+    def came_up(self, peer: Address, now: float, *, noticed_late: bool) -> None:
+        """A session was established, just now or, where it is `noticed_late`, some time ago."""
+        if noticed_late or now - self.moved < BEFORE:
             self.suspects.add(peer)
         else:
             self._risen.append((now, peer))

@@ -164,7 +164,9 @@ class LiveView:
             peer.since = event.since  # it was up before we looked, or came up again between two looks
         peer.router_id = event.router_id or peer.router_id
         if event.state == ESTABLISHED and not was_up and not event.initial:
-            self.crossings.came_up(peer.address, time.monotonic())
+            # ToRs say little, so they may be noticed late; whoever the engine had to tell of is.
+            late = event.since is not None or self.role(peer.address) is Role.TOR
+            self.crossings.came_up(peer.address, time.monotonic(), noticed_late=late)
             self._say("session", str(peer.address), f"session with {self.called(peer.address)} is up")
         if was_up and event.state != ESTABLISHED:
             self._down(peer)
