@@ -53,7 +53,7 @@ def _whole_again(fabric: Fabric) -> Iterator[None]:
     yield
     tors_hold(fabric, ROUTES, within=20)
     tors_have_whole_vip(fabric)
-    eventually(lambda: fabric.appliance.tell("check").exit == 0, 20, "all is well after the test")
+    eventually(lambda: fabric.appliance.tell("check").exit == 0, 60, "all is well after the test")
 
 
 def tors_have_whole_vip(fabric: Fabric) -> None:
