@@ -51,7 +51,7 @@ def fabric(shared_net: Network) -> Fabric:
 @pytest.fixture(autouse=True)
 def _whole_again(fabric: Fabric) -> Iterator[None]:
     yield
-    tors_hold(fabric, ROUTES, within=20)
+    tors_hold(fabric, ROUTES, within=60)
     tors_have_whole_vip(fabric)
     eventually(lambda: fabric.appliance.tell("check").exit == 0, 60, "all is well after the test")
 
