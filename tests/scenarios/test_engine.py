@@ -58,7 +58,7 @@ def _whole_again(fabric: Fabric) -> Iterator[None]:
 
 def tors_have_whole_vip(fabric: Fabric) -> None:
     eventually(
-        lambda: all(tor.next_hops(VIP) == set(NODES.values()) for tor in fabric.tors), 10, "the VIP is whole"
+        lambda: all(tor.next_hops(VIP) == set(NODES.values()) for tor in fabric.tors), 60, "the VIP is whole"
     )
 
 
