@@ -129,7 +129,8 @@ def _without_nulls(value: Any) -> Any:
 def diff(session: Session, file: str | None) -> None:
     """Say what a configuration file would change, and which sessions it would reset; nothing is applied.
 
-    Without FILE it is the file that rrd reads.
+    Without FILE it is the file that rrd reads. Every ToR, node range and other element that comes, goes or changes
+    is a sentence of its own.
 
     \b
     Examples:

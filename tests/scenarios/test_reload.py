@@ -180,6 +180,8 @@ def test_a_range_comes_and_goes_and_nobody_else_notices(fabric: Fabric, newcomer
         configure(fabric, changed(fabric, racks=wider))
         tors_hold(fabric, ROUTES | {NEW_POD}, within=15)
         said = configure(fabric, base)
+        gone = "node range 10.3.0.0/24 removed: sessions from it are closed"
+        assert said["changed"] == [f"rack-1 of main: {gone}"]
         assert said["resets"] == ["nodes of main that dialed from 10.3.0.0/24 and are in no other range"]
         tors_hold(fabric, ROUTES)
         eventually(lambda: not newcomer.established(), 10, "the node is out")
@@ -194,6 +196,7 @@ def test_a_tor_comes_and_goes_and_nobody_else_notices(fabric: Fabric, new_tor: B
         configure(fabric, changed(fabric, racks=more))
         eventually(lambda: set(new_tor.routes()) == ROUTES, 15, "the new ToR holds everything")
         said = configure(fabric, base)
+        assert said["changed"] == [f"rack-1 of main: ToR {NEW_TOR} removed: its session is closed"]
         assert said["resets"] == [f"ToR {NEW_TOR} of main: it is removed"]
         eventually(lambda: not new_tor.established(), 10, "it is out")
 

@@ -51,26 +51,68 @@ def rack(**more: Any) -> dict[str, Any]:
             ("every session of main: its AS, router id, port or addresses change, so its engine is restarted",),
         ),
         (
+            config({**MAIN, "listen": ["10.0.0.11", "10.0.0.12"]}),
+            ("instances.main.listen: 10.0.0.12 added",),
+            ("every session of main: its AS, router id, port or addresses change, so its engine is restarted",),
+        ),
+        (
             config(rack(tors=[])),
-            (("instances.main.racks.rack-1.tors changes from [{address: 10.3.0.1, port: 179, add_paths: 16, "
-             "bfd: false, passive: false}] to []"),),
+            ("rack-1 of main: ToR 10.3.0.1 removed: its session is closed",),
             ("ToR 10.3.0.1 of main: it is removed",),
         ),
         (
-            config(rack(tors=[{"address": "10.3.0.1", "add_paths": 4}])),
-            (("instances.main.racks.rack-1.tors changes from [{address: 10.3.0.1, port: 179, add_paths: 16, "
-             "bfd: false, passive: false}] to [{address: 10.3.0.1, port: 179, add_paths: 4, bfd: false, "
-             "passive: false}]"),),
+            config(rack(tors=[{"address": "10.3.0.1"}, {"address": "10.3.0.2"}])),
+            ("rack-1 of main: ToR 10.3.0.2 added: no session is reset",),
+            (),
+        ),
+        (
+            config(rack(tors=[{"address": "10.3.0.1", "add_paths": 4, "bfd": True}])),
+            (("rack-1 of main: ToR 10.3.0.1: add_paths changes from 16 to 4, bfd changes from false to true: "
+             "its session is reset"),),
             ("ToR 10.3.0.1 of main: its settings change",),
         ),
         (
+            config(rack(nodes={"ranges": ["10.2.1.0/24", "10.2.0.0/24"]})),
+            ("rack-1 of main: node range 10.2.1.0/24 added: no session is reset",),
+            (),
+        ),
+        (
+            config(rack(nodes={"ranges": ["10.2.1.0/24"]})),
+            (
+                "rack-1 of main: node range 10.2.0.0/24 removed: sessions from it are closed",
+                "rack-1 of main: node range 10.2.1.0/24 added: no session is reset",
+            ),
+            ("nodes of main that dialed from 10.2.0.0/24 and are in no other range",),
+        ),
+        (
             config(rack(nodes={"ranges": ["10.2.0.0/25"]})),
-            ("instances.main.racks.rack-1.nodes.ranges changes from [10.2.0.0/24] to [10.2.0.0/25]",),
+            (
+                ("rack-1 of main: node range 10.2.0.0/24 removed: sessions from it are closed, "
+                 "but for nodes in another range"),
+                "rack-1 of main: node range 10.2.0.0/25 added: no session is reset",
+            ),
             ("nodes of main that dialed from 10.2.0.0/24 and are in no other range",),
         ),
         (
             config(rack(nodes={"ranges": ["10.2.0.0/23"]})),
-            ("instances.main.racks.rack-1.nodes.ranges changes from [10.2.0.0/24] to [10.2.0.0/23]",),
+            (
+                "rack-1 of main: node range 10.2.0.0/24 removed: no session is reset",
+                "rack-1 of main: node range 10.2.0.0/23 added: no session is reset",
+            ),
+            (),
+        ),
+        (
+            config(rack(nodes={"ranges": ["10.2.0.0/25", "10.2.0.128/25"]})),
+            (
+                "rack-1 of main: node range 10.2.0.0/24 removed: no session is reset",
+                "rack-1 of main: node range 10.2.0.0/25 added: no session is reset",
+                "rack-1 of main: node range 10.2.0.128/25 added: no session is reset",
+            ),
+            (),
+        ),
+        (
+            config(rack(from_tors=["0.0.0.0/0"])),
+            ("rack-1 of main: ToRs may send 0.0.0.0/0: no session is reset",),
             (),
         ),
         (config(name="rr-b"), ("name changes from rr-a to rr-b, when rrd starts again",), ()),
@@ -82,6 +124,48 @@ def test_each_change_is_a_sentence_and_says_whose_sessions_it_resets(
     found = difference(new)
     assert found.changes == said
     assert found.resets == resets
+
+
+def test_the_order_of_a_list_is_no_change() -> None:
+    tors = [{"address": "10.3.0.1"}, {"address": "10.3.0.2"}]
+    ranges = ["10.2.0.0/24", "10.4.0.0/24"]
+    one = config(rack(tors=tors, nodes={"ranges": ranges}))
+    other = config(rack(tors=tors[::-1], nodes={"ranges": ranges[::-1]}))
+    assert difference(one, other) == changes.Difference((), ())
+
+
+def test_a_range_and_a_tor_that_go_to_another_rack_keep_their_sessions() -> None:
+    spare = {"nodes": {"ranges": ["10.9.0.0/24"]}}
+    empty = {"nodes": {"ranges": ["10.8.0.0/24"]}}
+    moved = {"nodes": {"ranges": ["10.9.0.0/24", "10.2.0.0/24"]}, "tors": RACK["tors"]}
+    before = config({**MAIN, "racks": {"rack-1": RACK, "rack-2": spare}})
+    after = config({**MAIN, "racks": {"rack-1": empty, "rack-2": moved}})
+    found = difference(after, before)
+    assert found.changes == (
+        "rack-1 of main: node range 10.2.0.0/24 removed: no session is reset",
+        "rack-1 of main: node range 10.8.0.0/24 added: no session is reset",
+        "rack-1 of main: ToR 10.3.0.1 removed: no session is reset",
+        "rack-2 of main: node range 10.2.0.0/24 added: no session is reset",
+        "rack-2 of main: ToR 10.3.0.1 added: no session is reset",
+    )
+    assert found.resets == ()
+
+
+def test_beside_a_restart_of_the_engine_no_element_says_that_it_resets_nobody() -> None:
+    more = config({**rack(nodes={"ranges": ["10.2.0.0/24", "10.4.0.0/24"]}), "port": 1179})
+    assert difference(more).changes == (
+        "instances.main.port changes from 179 to 1179",
+        "rack-1 of main: node range 10.4.0.0/24 added",
+    )
+
+
+def test_another_file_with_the_same_password_resets_nobody() -> None:
+    one, other = (
+        config(rack(tors=[{"address": "10.3.0.1", "password_file": file}])) for file in ("/one", "/other")
+    )
+    assert difference(other, one) == changes.Difference(
+        ("rack-1 of main: ToR 10.3.0.1: password_file changes from /one to /other: no session is reset",), ()
+    )
 
 
 def test_an_instance_that_comes_resets_nobody_and_one_that_goes_all_of_its_own() -> None:
@@ -108,8 +192,8 @@ def test_another_password_in_the_same_file_is_told_and_never_shown() -> None:
         same, same, plans(same), plans(same, {"/etc/rr/nodes": "rose", "/etc/rr/tor": "daisy"})
     )
     assert found.changes == (
+        "rack-1 of main: ToR 10.3.0.1: the password in /etc/rr/tor changes: its session is reset",
         "the password of nodes/rack-1 of main changes, for sessions that start from now on",
-        "the password of ToR 10.3.0.1 of main changes",
     )
     assert found.resets == ("ToR 10.3.0.1 of main: its settings change",)
     assert not any(word in str(found) for word in ("tulip", "rose", "daisy"))
