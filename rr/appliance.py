@@ -24,13 +24,14 @@ from rr.config.secrets import read_secret
 from rr.engine import addresses
 from rr.engine.process import Program, strays
 from rr.engine.speaker import Plan, plan
-from rr.errors import ConfigError, RRError
+from rr.errors import AllocationsError, ConfigError, RRError
 from rr.instance.health import EngineState
 from rr.instance.runner import InstanceRunner, Setting
 from rr.ipam.allocations import Changes
 from rr.ipam.keeper import Decision, Keeper
 from rr.ipam.reading import Reading
 from rr.net import Address, Network
+from rr.text import few
 from rr.view import clock, rows
 from rr.view.events import EventHistory
 
@@ -338,7 +339,12 @@ class Appliance:
         """Put held allocations in force."""
         if not self.keeper.status()["held"]:
             raise Refused("no allocations are held back", "there is nothing to accept")
-        decision = self.keeper.accept()
+        try:
+            decision = self.keeper.accept()
+        except AllocationsError as error:
+            why = few([str(problem) for problem in error.problems])
+            wrong = f"nothing was accepted: what is held back contradicts the other sources: {why}"
+            raise Refused(wrong) from None
         self.history.add("ipam", "guard", "the held allocations were accepted by hand")
         self._enforce(decision)
         await self._applied()

@@ -109,8 +109,11 @@ class Appliance(Protocol):
         """Answer `{changes: [...], resets: [...]}` of going from what runs to the configuration `text`.
 
         Both are lists of sentences; `resets` names the sessions that the change would reset.
-        Raises ConfigError with every problem.
+        Raises ConfigError with every problem, SecretError where a password file cannot be used.
         """
 
     async def accept(self) -> Row:
-        """Put the held allocations in force, answer `{changed: [...]}`; raises Refused if none are held."""
+        """Put the held allocations in force, answer `{changed: [...]}`.
+
+        Raises Refused if none are held, or if they contradict what other sources say by now.
+        """

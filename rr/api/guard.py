@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from rr.api.answers import error
 from rr.api.appliance import BadRequest, NotFound, Refused
-from rr.errors import ConfigError
+from rr.errors import ConfigError, RRError
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +49,8 @@ async def sentences(request: web.Request, handler: Handler) -> web.StreamRespons
         count = len(refusal.problems)
         said = f"The configuration has {count} problem{'s' * (count != 1)}; nothing was applied"
         return error(422, said, problems=[problem.as_dict() for problem in refusal.problems])
+    except RRError as refusal:
+        return error(409, str(refusal))
     except web.HTTPException as refusal:
         return _http_error(request, refusal)
     except ConnectionError:

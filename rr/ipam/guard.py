@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from rr.ipam.allocations import Allocations
 from rr.net import Network
+from rr.text import few
 
 DEFAULT_SHARE = 0.2
 DEFAULT_ALLOWANCE = 20
@@ -24,9 +25,9 @@ def excess(old: Allocations, new: Allocations, max_removed: float | None) -> str
     allowance = DEFAULT_ALLOWANCE - 1 if max_removed is None else 0
     share = Fraction(str(DEFAULT_SHARE if max_removed is None else max_removed))
     for what, lost, total in counted:
-        if lost > allowance and lost > share * total:
-            removes = f"removes {lost} of {total} {what} ({_percent(lost, total)})"
-            return f"{removes}, and {_percent(share)} are allowed"
+        if len(lost) > allowance and len(lost) > share * total:
+            removes = f"removes {len(lost)} of {total} {what} ({_percent(len(lost), total)})"
+            return f"{removes}, and {_percent(share)} are allowed: {few(lost)}"
     return None
 
 
@@ -34,20 +35,23 @@ def _percent(part: int | Fraction, total: int = 1) -> str:
     return f"{float(Fraction(part) / total * 100):.3g} %"
 
 
-def _lost_prefixes(old: Allocations, new: Allocations) -> int:
+def _lost_prefixes(old: Allocations, new: Allocations) -> list[str]:
     """Prefixes that nobody owns any more; one that moves to another node is not lost."""
-    owned = sum(1 for prefix in old.index.owners if prefix not in new.index.owners)
-    return owned + sum(1 for prefix, _ in old.index.pools if not _in_pool(new, prefix))
+    owned = [
+        f"{prefix} of {node}" for prefix, node in old.index.owners.items() if prefix not in new.index.owners
+    ]
+    pools = [f"VIP pool {prefix}" for prefix, _ in old.index.pools if not _in_pool(new, prefix)]
+    return owned + pools
 
 
 def _in_pool(allocations: Allocations, prefix: Network) -> bool:
     return allocations.vip_pool_of(prefix) is not None
 
 
-def _lost_nodes(old: Allocations, new: Allocations) -> int:
+def _lost_nodes(old: Allocations, new: Allocations) -> list[str]:
     """Nodes gone under their name and under all their addresses."""
-    return sum(
-        1
+    return [
+        name
         for name, node in old.nodes.items()
         if name not in new.nodes and not any(new.node_at(address) for address in node.addresses)
-    )
+    ]

@@ -303,6 +303,7 @@ def test_a_mass_removal_is_held_back_until_it_is_accepted(fabric: Fabric, known:
             told = fabric.appliance.tell("check")
             assert told.exit == 2
             assert "rrctl ipam accept" in told.stdout
+            assert all(f"{PODS[node]} of {node}" in told.stdout for node in ("node-1", "node-2"))
             never(lambda: set(fabric.frr.routes()) != ROUTES, 0.5, "what is held back takes routes away")
         with undisturbed(fabric, gone=lost):
             said = fabric.appliance.rrctl("ipam", "accept")["changed"]

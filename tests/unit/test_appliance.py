@@ -10,12 +10,13 @@ import pytest
 from rr.api import keys
 from rr.api.appliance import NotFound, Refused
 from rr.appliance import Appliance, plans
-from rr.config.model import Config
+from rr.config.model import Config, Guard
 from rr.engine.events import PeerChanged, RouteSeen
 from rr.errors import RRError
 from rr.instance.health import EngineState
 from rr.instance.runner import InstanceRunner, Setting
 from rr.ipam.allocations import Allocations
+from rr.ipam.keeper import Keeper
 from rr.ipam.reading import Reading
 from rr.policy.verdict import Announcement
 from tests.unit.policy.worlds import addresses, allocations, networks
@@ -157,3 +158,23 @@ async def test_there_is_nothing_to_accept_when_nothing_is_held(appliance: Applia
     read(appliance, OWNED)
     with pytest.raises(Refused, match="no allocations are held back"):
         await appliance.accept()
+
+
+async def test_what_is_held_and_contradicts_another_source_by_now_is_refused_in_words(
+    appliance: Appliance, tmp_path: Path
+) -> None:
+    appliance.keeper = Keeper(tmp_path, Guard(max_removed=0))
+    read(appliance, OWNED)
+    read(appliance, allocations({"node-3": (["10.2.0.13"], ["10.244.3.0/24"])}))
+    other = allocations({"node-4": (["10.2.0.14"], ["10.244.3.0/25"])})
+    appliance.read(Reading("file:/other", other, None, time.time()))
+    appliance.instances["main"].applied.set()
+    with pytest.raises(Refused) as refused:
+        await appliance.accept()
+    assert str(refused.value) == (
+        "nothing was accepted: what is held back contradicts the other sources: "
+        "file:/other: nodes.node-4.prefixes: 10.244.3.0/25 overlaps 10.244.3.0/24 of node-3 in "
+        f"{SOURCE}; keep it in one of the two sources"
+    )
+    assert appliance.keeper.allocations.nodes.keys() == {"node-1", "node-2", "node-4"}
+    assert [held["source"] for held in appliance.status()["ipam"]["held"]] == [SOURCE]

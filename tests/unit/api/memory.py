@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from rr.api.appliance import NotFound, Refused, Row
 from rr.api.counters import Counters
 from rr.api.health import check
-from rr.errors import ConfigError, Problem
+from rr.errors import Problem, RRError
 
 NOON = "2026-11-23T12:00:00Z"
 BEFORE = "2026-11-23T11:30:00.250Z"
@@ -101,7 +101,7 @@ class MemoryAppliance:
             "http": {"listen": "127.0.0.1:9632"},
         }
         self.config_row: Row = {**STATUS["config"], "config": held}
-        self.config_fault: ConfigError | None = None
+        self.config_fault: RRError | None = None
         self.held = False
         self.subscribers: list[asyncio.Queue[Row | None]] = []
         self.asked: list[str] = []

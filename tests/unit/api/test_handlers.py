@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rr.api.keys import faults
-from rr.errors import ConfigError
+from rr.errors import ConfigError, SecretError
 from tests.unit.api.memory import PROBLEM, peer, route
 from tests.unit.api.serving import Serving
 
@@ -143,6 +143,12 @@ async def test_a_broken_configuration_is_refused_with_every_problem(served: Serv
     assert answer.status == 422
     assert answer.error == "The configuration has 1 problem; nothing was applied"
     assert answer.json["problems"] == [PROBLEM.as_dict()]
+
+
+async def test_a_password_file_that_cannot_be_used_is_named(served: Serving) -> None:
+    served.appliance.config_fault = SecretError("there is no file /etc/rr/tor", "create it")
+    answer = await served.ask("/api/v1/config/diff", "POST", data="name: x")
+    assert (answer.status, answer.error) == (409, "there is no file /etc/rr/tor; create it")
 
 
 async def test_diff_is_asked_with_the_text(served: Serving) -> None:

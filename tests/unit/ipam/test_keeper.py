@@ -125,8 +125,8 @@ def test_what_is_held_back_says_so_and_waits_for_a_person(tmp_path: Path) -> Non
     keeper.consider(good(nodes(4)))
     decision = keeper.consider(good(nodes(2)))
     assert decision.reason == (
-        f"held back: {FILE} removes 2 of 4 prefixes (50 %), and 20 % are allowed; "
-        "`rrctl ipam accept` brings it into force"
+        f"held back: {FILE} removes 2 of 4 prefixes (50 %), and 20 % are allowed: "
+        "10.100.2.0/24 of node-2, 10.100.3.0/24 of node-3; `rrctl ipam accept` brings it into force"
     )
     assert decision.allocations == nodes(4)
     assert keeper.status()["held"][0]["prefixes"] == 2
@@ -134,6 +134,15 @@ def test_what_is_held_back_says_so_and_waits_for_a_person(tmp_path: Path) -> Non
     assert (accepted.changed, accepted.held, accepted.allocations) == (True, False, nodes(2))
     assert keeper.status()["held"] is None
     assert keeper.accept().reason == "nothing is held back"
+
+
+def test_of_many_prefixes_that_would_go_the_first_few_are_named(tmp_path: Path) -> None:
+    keeper = guarded(tmp_path, 0.2)
+    keeper.consider(good(nodes(100)))
+    assert (
+        "are allowed: 10.100.1.0/24 of node-1, 10.100.2.0/24 of node-2, 10.100.3.0/24 of node-3, "
+        "10.100.4.0/24 of node-4, 10.100.5.0/24 of node-5 and 94 more; "
+    ) in keeper.consider(good(nodes(1))).reason
 
 
 def test_a_source_that_recovers_releases_what_was_held(tmp_path: Path) -> None:
@@ -155,13 +164,17 @@ def test_nodes_that_own_nothing_are_counted_too(tmp_path: Path) -> None:
     keeper = guarded(tmp_path, 0.2)
     pool = "\nvips: [{prefixes: [10.100.0.0/24]}]"
     keeper.consider(good(parse("nodes: {a: {addresses: [10.2.0.1]}, b: {addresses: [10.2.0.2]}}" + pool)))
-    assert keeper.consider(good(parse("nodes: {a: {addresses: [10.2.0.1]}}" + pool))).held
+    decision = keeper.consider(good(parse("nodes: {a: {addresses: [10.2.0.1]}}" + pool)))
+    assert decision.held
+    assert "removes 1 of 2 nodes (50 %), and 20 % are allowed: b; " in decision.reason
 
 
 def test_a_vip_pool_that_goes_is_counted(tmp_path: Path) -> None:
     keeper = guarded(tmp_path, 0.2)
     keeper.consider(good(parse("nodes: {}\nvips: [{prefixes: [10.100.0.0/24]}]")))
-    assert keeper.consider(good(EMPTY)).held
+    decision = keeper.consider(good(EMPTY))
+    assert decision.held
+    assert "are allowed: VIP pool 10.100.0.0/24; " in decision.reason
 
 
 class TestSeveralSources:
