@@ -5,7 +5,7 @@ It holds no loop of its own: `rr.daemon` drives it, `rr.api` asks it.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,8 @@ class Appliance:
         self.instances: dict[str, InstanceRunner] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.restart_http: asyncio.Event = asyncio.Event()
+        self.http_problem: Callable[[], str | None] = lambda: None
+        """Says why HTTP is not served over TCP; the daemon, who serves it, knows."""
         self.resume_sources: asyncio.Event = asyncio.Event()
         self._plans = plans(config)
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -285,6 +287,8 @@ class Appliance:
         ]
         for runner in self.instances.values():
             found += report.instance_problems(runner)
+        if said := self.http_problem():
+            found.append(report.warning(said))
         return sorted(found, key=lambda problem: str(problem["severity"]))
 
     def check(self) -> Row:

@@ -50,7 +50,7 @@ class Daemon:
             await asyncio.wait_for(self.heard.wait(), FIRST_READING)
         await self.appliance.end_strays()
         self.appliance.start_instances()
-        http = asyncio.create_task(self._serve())
+        http = asyncio.create_task(self.serve())
         reloads = asyncio.create_task(self._follow_hangups())
         addresses = asyncio.create_task(self.appliance.follow_addresses())
         _log.info("rrd runs", version=__version__, name=self.appliance.settings.name)
@@ -117,9 +117,10 @@ class Daemon:
             else:
                 _log.info("configuration reloaded", changed=answer["changed"], resets=answer["resets"])
 
-    async def _serve(self) -> None:
+    async def serve(self) -> None:
         """Answer over HTTP; the TCP listener moves when the configuration names another address."""
         api = Api(self.appliance)
+        self.appliance.http_problem = lambda: api.tcp_problem
         settings = self.appliance.settings
         await api.start(settings.run_dir / "rrd.sock", (settings.http.listen.host, settings.http.listen.port))
         try:

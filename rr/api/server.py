@@ -1,6 +1,7 @@
 """The HTTP server: `Api(appliance)` listens on a unix socket, and on TCP for whoever only reads."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import structlog
@@ -93,9 +94,9 @@ class Api:
         try:
             await self._listen(runner, host, port)
         except OSError as fault:
-            self.tcp_problem = (
-                f"HTTP does not listen on {host}:{port}: {fault.strerror or fault}; it is tried again."
-            )
+            # asyncio has a text of its own in strerror, which says the address once more.
+            why = os.strerror(fault.errno) if fault.errno else fault
+            self.tcp_problem = f"HTTP does not listen on {host}:{port}: {why}; it is tried again"
             log.warning(self.tcp_problem)
             return False
         return True
