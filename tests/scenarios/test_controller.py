@@ -193,7 +193,7 @@ def test_an_adopted_engine_keeps_its_policy_when_nothing_at_all_is_known(fabric:
 
 
 @pytest.mark.parametrize(
-    "garbage", [b"", b"{", b"\xff\x00\xfe", b'{"version": 1, "digest": "", "sources": {}}']
+    "garbage", [b"", b"{", b"\xff\x00\xfe", b'{"version": 1, "digest": "", "content": {}}']
 )
 def test_corrupt_state_is_said_and_ignored(fabric: Fabric, garbage: bytes) -> None:
     """Every state file overwritten with rubbish: it starts, says so, and goes by the IPAM."""

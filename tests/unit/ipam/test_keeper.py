@@ -322,7 +322,7 @@ class TestOnDisk:
         keeper = Keeper(tmp_path)
         keeper.consider(good(nodes(1)))
         await keeper.save()
-        assert parse(json.loads(keeper.path.read_text())["sources"][FILE]["document"]) == nodes(1)
+        assert parse(json.loads(keeper.path.read_text())["content"][FILE]["document"]) == nodes(1)
 
 
 async def test_accepting_what_now_contradicts_another_source_is_refused(tmp_path: Path) -> None:
