@@ -21,12 +21,14 @@ from rr.config.host import check_host
 from rr.config.load import load, parse
 from rr.config.model import Config
 from rr.config.secrets import read_secret
+from rr.continuity.roster import Roster
 from rr.engine import addresses
+from rr.engine.client import Engine
 from rr.engine.process import Program, strays
-from rr.engine.speaker import Plan, plan
-from rr.errors import AllocationsError, ConfigError, RRError
+from rr.engine.speaker import Plan, plan, read_identity
+from rr.errors import AllocationsError, ConfigError, EngineUnavailable, RRError
 from rr.instance.health import EngineState
-from rr.instance.runner import InstanceRunner, Setting
+from rr.instance.runner import PING_DEADLINE, InstanceRunner, Setting
 from rr.ipam.allocations import Changes
 from rr.ipam.keeper import Decision, Keeper
 from rr.ipam.reading import Reading
@@ -85,7 +87,8 @@ class Appliance:
 
     def _add_instance(self, name: str) -> None:
         setting = Setting(self.settings.instances[name], self._plans[name])
-        runner = InstanceRunner(name, setting, self.settings.run_dir, self.program, self.history.add)
+        roster = Roster(self.settings.state_dir / "roster" / f"{name}.json")
+        runner = InstanceRunner(name, setting, self.settings.run_dir, self.program, self.history.add, roster)
         if self.keeper.known:
             runner.allocate(self.keeper.allocations)
         self.instances[name] = runner
@@ -385,6 +388,24 @@ class Appliance:
 def plans(config: Config) -> dict[str, Plan]:
     """The plan of every instance; raises SecretError where a password cannot be read."""
     return {name: plan(instance, _secret) for name, instance in config.instances.items()}
+
+
+async def held_by_strays(config: Config) -> frozenset[tuple[Address, int]]:
+    """Addresses and ports that are as good as free: `Appliance.end_strays` ends whoever listens there.
+
+    A stray that does not answer is ended at once: nobody could tell what it holds.
+    """
+    found: set[tuple[Address, int]] = set()
+    for stray in strays(config.run_dir, config.instances):
+        engine = Engine(stray.socket)
+        try:
+            if identity := read_identity(await engine.ping(deadline=PING_DEADLINE)):
+                found |= {(ip_address(address), identity.port) for address in identity.listen}
+        except EngineUnavailable:
+            await stray.kill()
+        finally:
+            await engine.close()
+    return frozenset(found)
 
 
 def _secret(file: Path | None) -> str:

@@ -16,7 +16,7 @@ import structlog
 
 from rr import __version__, log
 from rr.api.server import Api
-from rr.appliance import Appliance
+from rr.appliance import Appliance, held_by_strays
 from rr.config.host import check_host
 from rr.config.load import load
 from rr.config.model import Config
@@ -154,15 +154,17 @@ def _alone(config: Config) -> Iterator[None]:
         yield
 
 
-def _prepare(config: Config, *, managed: bool) -> Program | None:
+async def _prepare(config: Config, *, managed: bool) -> Program | None:
     """Make sure that this host can do what the configuration says, and find the engine to start."""
+    own = await held_by_strays(config) if managed else frozenset()
     running = {name for name in config.instances if EngineProcess(config.run_dir / name).pid() is not None}
-    if problems := check_host(config, running=running, privileged=not managed):
+    if problems := check_host(config, running=running, own=own, privileged=not managed):
         raise ConfigError(problems)
     return find_program() if managed else None
 
 
-async def _work(file: Path, config: Config, program: Program | None, *, stop_engines: bool) -> None:
+async def _work(file: Path, config: Config, *, managed: bool, stop_engines: bool) -> None:
+    program = await _prepare(config, managed=managed)
     await Daemon(Appliance(file, config, program), stop_engines=stop_engines).run()
 
 
@@ -173,8 +175,7 @@ def _run(file: Path, *, managed: bool, stop_engines: bool) -> None:
     gc.set_threshold(100_000, 20, 100)
     step_back()
     with _alone(config):
-        program = _prepare(config, managed=managed)
-        asyncio.run(_work(file, config, program, stop_engines=stop_engines))
+        asyncio.run(_work(file, config, managed=managed, stop_engines=stop_engines))
 
 
 @click.command(

@@ -77,18 +77,22 @@ def _problems(client: Client, file: Path, host_checks: bool) -> tuple[Sequence["
 
 def _host_problems(client: Client, loaded: "Config") -> Sequence["Problem"]:
     """Try addresses and ports, leaving out what rrd and its engines hold here already, if they run."""
+    from ipaddress import ip_address
+
     from rr.config.host import check_host
 
     try:
         instances = client.get("status", QUICK)["instances"]
-        serving = client.get("config", QUICK)["config"]["http"]["listen"]
+        configured = client.get("config", QUICK)["config"]
+        serving = configured["http"]["listen"]
     except (ControllerUnavailable, Rejected):
-        instances, serving = [], None
-    running = {row["instance"] for row in instances if row["engine"]["state"] == "running"}
+        instances, configured, serving = [], {}, None
+    running = [row["instance"] for row in instances if row["engine"]["state"] == "running"]
+    held = [configured["instances"][name] for name in running]
     listen = loaded.http.listen
     return check_host(
         loaded,
-        running=running,
+        own={(ip_address(address), speaker["port"]) for speaker in held for address in speaker["listen"]},
         serving=listen if serving in (str(listen), listen.model_dump()) else None,
         privileged=os.geteuid() != 0,
     )

@@ -166,3 +166,26 @@ def test_both_engines_are_adopted_by_a_new_controller(pair: Pair) -> None:
     pair.appliance.start()
     assert engines(pair) == before
     calm.check()
+
+
+@pytest.mark.parametrize("hanging", [False, True], ids=["its engine answers", "its engine hangs"])
+def test_an_instance_that_was_renamed_while_no_controller_ran_keeps_its_port(
+    pair: Pair, hanging: bool
+) -> None:
+    """Its engine under the old name ends, one under the new name listens in its place; the other stays untouched."""
+    before, calm = engines(pair), Calm((pair.nodes[BLUE], pair.tors[BLUE]))
+    (old,) = before.keys() - {BLUE}
+    new = f"{old}-renamed"
+    pair.appliance.kill()
+    if hanging:
+        pair.appliance.host.run("kill", "-STOP", str(before[old]))
+    pair.appliance.set_config({new: instances()[RED], BLUE: instances()[BLUE]})
+    pair.appliance.start()
+    now = engines(pair)
+    assert now.keys() == {new, BLUE}
+    assert now[BLUE] == before[BLUE]
+    assert sorted(now.values()) == sorted(pair.appliance.engines())
+    assert before[old] not in now.values()
+    all_established(*pair.everyone, timeout=30)
+    hold_own(pair, RED)
+    calm.check()

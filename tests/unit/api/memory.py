@@ -99,6 +99,7 @@ class MemoryAppliance:
             "state_dir": "/var/lib/rr",
             "password_file": None,
             "http": {"listen": "127.0.0.1:9632"},
+            "instances": {"main": {"listen": ["10.0.0.11"], "port": 179}},
         }
         self.config_row: Row = {**STATUS["config"], "config": held}
         self.config_fault: RRError | None = None

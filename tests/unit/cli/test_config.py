@@ -87,6 +87,9 @@ def test_ports_that_rrd_itself_holds_are_no_problem(rrd: Background, rrctl: Rrct
         bgp.listen()
         port = http.getsockname()[1]
         rrd.appliance.config_row["config"]["http"]["listen"] = f"127.0.0.1:{port}"
+        rrd.appliance.config_row["config"]["instances"]["main"] = {"listen": ["127.0.0.1"], "port": BGP}
+        renamed = GOOD.replace("main:", "other:")
+        assert rrctl("config", "validate", _file(tmp_path, renamed, port)).err == ""
         ran = rrctl("config", "validate", _file(tmp_path, port=port))
         assert (ran.code, ran.err) == (0, "")
         rrd.stop_serving()
