@@ -21,7 +21,6 @@ from rr.config.host import check_host
 from rr.config.load import load, parse
 from rr.config.model import Config
 from rr.config.secrets import read_secret
-from rr.continuity.roster import Roster
 from rr.engine import addresses
 from rr.engine.client import Engine
 from rr.engine.process import Program, strays
@@ -87,8 +86,7 @@ class Appliance:
 
     def _add_instance(self, name: str) -> None:
         setting = Setting(self.settings.instances[name], self._plans[name])
-        roster = Roster(self.settings.state_dir / "roster" / f"{name}.json")
-        runner = InstanceRunner(name, setting, self.settings.run_dir, self.program, self.history.add, roster)
+        runner = InstanceRunner(name, setting, self.settings.run_dir, self.program, self.history.add)
         if self.keeper.known:
             runner.allocate(self.keeper.allocations)
         self.instances[name] = runner
