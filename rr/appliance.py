@@ -21,6 +21,7 @@ from rr.config.host import check_host
 from rr.config.load import load, parse
 from rr.config.model import Config
 from rr.config.secrets import read_secret
+from rr.continuity.roster import Roster
 from rr.engine import addresses
 from rr.engine.client import Engine
 from rr.engine.process import Program, strays
@@ -86,7 +87,8 @@ class Appliance:
 
     def _add_instance(self, name: str) -> None:
         setting = Setting(self.settings.instances[name], self._plans[name])
-        runner = InstanceRunner(name, setting, self.settings.run_dir, self.program, self.history.add)
+        roster = Roster(self.settings.state_dir / "roster" / f"{name}.json")
+        runner = InstanceRunner(name, setting, self.settings.run_dir, self.program, self.history.add, roster)
         if self.keeper.known:
             runner.allocate(self.keeper.allocations)
         self.instances[name] = runner

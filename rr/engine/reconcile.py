@@ -15,7 +15,7 @@ from rr.engine import policy as encode
 from rr.engine import speaker
 from rr.engine.client import EXPORT, IMPORT, Engine
 from rr.engine.pb import gobgp_pb2 as pb
-from rr.engine.speaker import Plan
+from rr.engine.speaker import ExplicitPeer, Identity, Plan, Returning
 from rr.errors import EngineError, EngineRefused
 from rr.net import Address, Network
 from rr.policy.changes import Change, between
@@ -32,6 +32,11 @@ _ASSIGNMENTS = ((pb.POLICY_DIRECTION_IMPORT, IMPORT), (pb.POLICY_DIRECTION_EXPOR
 class NeedsRestart(EngineError):
     """The running speaker has another identity than the configuration: only a restart changes that."""
 
+    def __init__(self, running: Identity, wanted: Identity) -> None:
+        super().__init__(f"it runs as {running}, the configuration says {wanted}")
+        self.same_speaker = (running.asn, running.router_id) == (wanted.asn, wanted.router_id)
+        """Whether peers would take the new one for the old one, restarted."""
+
 
 Wanted = Callable[[PolicySet | None], PolicySet]
 """Says what the policy should be, given what is held."""
@@ -46,6 +51,8 @@ class Outcome:
     """The engine held something else than what was last written to it."""
     peers: list[pb.Peer] | None = None
     """After an audit: the engine's sessions."""
+    taken_back: int = 0
+    """Nodes of the engine before this one that it was told of."""
 
 
 class Reconciler:
@@ -55,6 +62,8 @@ class Reconciler:
         self.engine = engine
         self.held: PolicySet | None = None
         """What the engine's policy is, as far as we know; None until it has been read."""
+        self.syncing: frozenset[Address] = frozenset()
+        """Peers that are sent nothing before others have sent theirs; a soft reset would tell them that this is all."""
 
     async def start(self, plan: Plan) -> bool:
         """Start the speaker where it is not; say whether it had to be. Raises NeedsRestart."""
@@ -63,11 +72,15 @@ class Reconciler:
             await self.engine.start(speaker.global_message(plan.identity))
             return True
         if running != plan.identity:
-            raise NeedsRestart(f"it runs as {running}, the configuration says {plan.identity}")
+            raise NeedsRestart(running, plan.identity)
         return False
 
-    async def run(self, wanted: Wanted, plan: Plan, *, audit: bool = False) -> Outcome:
+    async def run(
+        self, wanted: Wanted, plan: Plan, *, audit: bool = False, returning: Returning | None = None
+    ) -> Outcome:
         """Bring the engine to what is wanted and to `plan`; with `audit`, read first what it really holds.
+
+        An engine that lets nobody in yet is told of the peers that are `returning`; None is a cold start.
 
         Raises EngineUnavailable, EngineRefused and, when the engine was exchanged behind our back, NeedsRestart.
         """
@@ -77,7 +90,7 @@ class Reconciler:
             await self._read_policy(outcome)
         await self._policy(wanted(self.held), outcome)
         if audit:
-            await self._peers(plan, outcome)
+            await self._peers(plan, returning, outcome)
         return outcome
 
     # Policy
@@ -164,7 +177,9 @@ class Reconciler:
         return [a for a in known if a in hosts or any(contains(n, a) for n in wide)]
 
     async def refresh(self, addresses: Iterable[Address], *, outward: bool = False) -> None:
-        """Soft-reset these peers. One that has gone meanwhile needs none."""
+        """Soft-reset these peers. One that has gone meanwhile, or gets everything soon, needs none."""
+        if outward and self.syncing:
+            addresses = [address for address in addresses if address not in self.syncing]
         gate = asyncio.Semaphore(_AT_ONCE)
         reset = self.engine.refresh_out if outward else self.engine.refresh_in
 
@@ -190,15 +205,27 @@ class Reconciler:
 
     # Groups, peers, ranges
 
-    async def _peers(self, plan: Plan, outcome: Outcome) -> None:
+    async def look_for_sync(self, tors: Iterable[Address]) -> bool:
+        """Ask whether there is a ToR whose session is up and that is sent nothing yet."""
+        listed = [peer for tor in tors for peer in await self.engine.peers(tor)]
+        self.syncing = self.syncing.difference(tors) | _syncing(listed)
+        return any(speaker.is_established(peer) and peer.graceful_restart.local_restarting for peer in listed)
+
+    async def _peers(self, plan: Plan, returning: Returning | None, outcome: Outcome) -> None:
         groups = dict(map(speaker.read_group, await self.engine.groups()))
         ranges = speaker.read_ranges(await self.engine.ranges())
-        peers = await self.engine.peers()
+        peers = outcome.peers = await self.engine.peers()
+        self.syncing = _syncing(peers)
+        opening = not ranges
         await self._groups(plan, groups, ranges, outcome)
-        await self._tors(plan, peers, outcome)
+        if opening and returning:
+            await self._take_back(returning, peers, outcome)
+            if returning.hold_tors:
+                return
+        await self._tors(plan, peers, outcome, restarting=opening and returning is not None)
         await self._ranges(plan, ranges, outcome)
         await self._close_strays(plan, peers, outcome)
-        outcome.peers = peers
+        await self._hand_back(plan, peers, returning.awaited if returning else frozenset(), outcome)
         for name in groups.keys() - plan.groups.keys():
             await self._forget_group(name, outcome)
 
@@ -227,11 +254,35 @@ class Reconciler:
                 del ranges[prefix]
         await self.engine.update_group(speaker.group_message(name, after))
 
-    async def _tors(self, plan: Plan, peers: list[pb.Peer], outcome: Outcome) -> None:
+    async def _take_back(self, returning: Returning, peers: list[pb.Peer], outcome: Outcome) -> None:
+        """Tell a restarted engine of the nodes that were up: before ToRs, which wait for them, and before ranges."""
+        known = {encode.address(peer.state.neighbor_address) for peer in peers}
+        for address, peer in returning.nodes.items():
+            if address not in known:
+                self.syncing |= {address}
+                await self.engine.add_peer(speaker.peer_message(address, peer, restarting=True))
+                outcome.taken_back += 1
+
+    async def _hand_back(
+        self, plan: Plan, peers: list[pb.Peer], awaited: frozenset[Address], outcome: Outcome
+    ) -> None:
+        """Leave nodes to their range again that were taken back and are down, with nothing kept for them."""
+        gone = 0
+        for peer in filter(speaker.is_explicit, peers):
+            address, settings = speaker.read_peer(peer)
+            idle = not (speaker.is_established(peer) or peer.graceful_restart.peer_restarting)
+            if idle and address not in awaited and _is_node(plan, address, settings):
+                await self.engine.delete_peer(address)
+                gone += 1
+        if gone:
+            outcome.said.append(f"{gone} nodes that were up before the restart are awaited no longer")
+
+    async def _tors(self, plan: Plan, peers: list[pb.Peer], outcome: Outcome, *, restarting: bool) -> None:
         known = dict(speaker.read_peer(p) for p in peers if speaker.is_explicit(p))
         for address in known.keys() - plan.peers.keys():
-            await self.engine.delete_peer(address)
-            outcome.said.append(f"ToR {address} removed")
+            if not _is_node(plan, address, known[address]):
+                await self.engine.delete_peer(address)
+                outcome.said.append(f"ToR {address} removed")
         for address, peer in plan.peers.items():
             before = known.get(address)
             if before == peer:
@@ -242,7 +293,9 @@ class Reconciler:
                 continue
             if before:
                 await self.engine.delete_peer(address)
-            await self.engine.add_peer(speaker.peer_message(address, peer))
+            if restarting:
+                self.syncing |= {address}
+            await self.engine.add_peer(speaker.peer_message(address, peer, restarting=restarting))
             outcome.said.append(f"ToR {address} {'changed, its session was reset' if before else 'added'}")
 
     async def _ranges(self, plan: Plan, ranges: dict[Network, str], outcome: Outcome) -> None:
@@ -261,7 +314,7 @@ class Reconciler:
             if speaker.is_explicit(peer):
                 continue
             address = encode.address(peer.state.neighbor_address)
-            if not any(address.version == r.version and address in r for r in plan.ranges):
+            if speaker.range_of(plan, address) is None:
                 await self.engine.delete_peer(address)
                 outcome.said.append(f"session with {address} closed: it is in no range any more")
 
@@ -270,6 +323,22 @@ class Reconciler:
             await self.engine.delete_group(name)
         except EngineRefused as error:
             _log.warning("a peer group is no longer wanted but still in use", group=name, why=str(error))
+
+
+def _is_node(plan: Plan, address: Address, settings: ExplicitPeer) -> bool:
+    """Tell a node that was taken back after a restart from a ToR, and from what somebody else added."""
+    own = speaker.range_of(plan, address)
+    return (
+        own is not None
+        and address not in plan.peers
+        and settings.session.asn == plan.groups[plan.ranges[own]].asn
+    )
+
+
+def _syncing(peers: Iterable[pb.Peer]) -> frozenset[Address]:
+    return frozenset(
+        encode.address(p.state.neighbor_address) for p in peers if p.graceful_restart.local_restarting
+    )
 
 
 def _sentence(change: Change) -> str:

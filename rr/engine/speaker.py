@@ -4,7 +4,7 @@
 back from them, so that the reconciler compares like with like.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -23,6 +23,7 @@ _AFI = {family.afi: name for name, family in FAMILIES.items()}
 _BFD_INTERVAL = 300_000
 """Microseconds between BFD packets; three lost ones are a failure."""
 _BFD_MULTIPLIER = 3
+_BGP_PORT = 179
 _GTSM_TTL = 255
 """RFC 5082: a directly connected peer's packets arrive with the TTL they were sent with."""
 
@@ -64,6 +65,18 @@ class ExplicitPeer:
 
 
 @dataclass(frozen=True, slots=True)
+class Returning:
+    """The peers of the engine before this one, which has come up empty (RFC 4724, section 4.1)."""
+
+    nodes: Mapping[Address, ExplicitPeer]
+    """To be known before ToRs and ranges are, so that their End-of-RIBs are waited for."""
+    hold_tors: bool = False
+    """Whether ToRs and ranges must wait; a later run lets them in."""
+    awaited: frozenset[Address] = frozenset()
+    """Nodes that are not to be handed back to their range yet."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """All of a speaker but its policy."""
 
@@ -72,6 +85,24 @@ class Plan:
     ranges: Mapping[Network, str]
     """Which prefixes may dial in, and the group whose settings they get."""
     peers: Mapping[Address, ExplicitPeer]
+
+
+def range_of(plan: Plan, address: Address) -> Network | None:
+    """The range that an address may dial in from."""
+    return next((r for r in plan.ranges if r.version == address.version and address in r), None)
+
+
+def returning_nodes(plan: Plan, addresses: Iterable[Address]) -> dict[Address, ExplicitPeer]:
+    """Those addresses that are nodes', as explicit peers with the settings of their range.
+
+    They are dialed: FRR, helping a peer that restarts, waits for it to dial once its own try was refused.
+    """
+    found = {}
+    for address in addresses:
+        if address not in plan.peers and (own := range_of(plan, address)):
+            session = replace(plan.groups[plan.ranges[own]], passive=False)
+            found[address] = ExplicitPeer(session, _BGP_PORT, _source(plan.identity.listen, address))
+    return found
 
 
 def keeps_session(before: ExplicitPeer, after: ExplicitPeer) -> bool:
@@ -124,12 +155,12 @@ def _tor(instance: Instance, tor: Tor, secret: Secrets) -> ExplicitPeer:
         password=secret(tor.password_file),
         bfd=tor.bfd,
     )
-    return ExplicitPeer(session, tor.port, _source(instance, tor.address))
+    return ExplicitPeer(session, tor.port, _source(map(str, instance.listen), tor.address))
 
 
-def _source(instance: Instance, peer: Address) -> str:
+def _source(listen: Iterable[str], peer: Address) -> str:
     """The address to dial from: the one of this family that we listen on, where there is exactly one."""
-    own = [a for a in instance.listen if a.version == peer.version and not a.is_unspecified]
+    own = [a for a in map(ip_address, listen) if a.version == peer.version and not a.is_unspecified]
     return str(own[0]) if len(own) == 1 else ""
 
 
@@ -156,8 +187,8 @@ def group_message(name: str, session: Session) -> pb.PeerGroup:
     return group
 
 
-def peer_message(address: Address, peer: ExplicitPeer) -> pb.Peer:
-    """An explicit peer."""
+def peer_message(address: Address, peer: ExplicitPeer, *, restarting: bool = False) -> pb.Peer:
+    """An explicit peer; `restarting` tells it that we have restarted and kept forwarding (RFC 4724, section 3)."""
     session = peer.session
     message = pb.Peer(
         conf=pb.PeerConf(neighbor_address=str(address), peer_asn=session.asn, auth_password=session.password),
@@ -166,6 +197,7 @@ def peer_message(address: Address, peer: ExplicitPeer) -> pb.Peer:
         ),
     )
     _write_session(message, session)
+    message.graceful_restart.local_restarting = restarting
     return message
 
 
@@ -232,6 +264,23 @@ def is_explicit(message: pb.Peer) -> bool:
 def read_received(message: pb.Peer) -> tuple[Address, int]:
     """A peer's address, and how many routes it announces, accepted or not."""
     return ip_address(message.state.neighbor_address), sum(f.state.received for f in message.afi_safis)
+
+
+def is_established(message: pb.Peer) -> bool:
+    """Say whether a peer's session is up."""
+    return message.state.session_state == pb.PeerState.SESSION_STATE_ESTABLISHED
+
+
+def read_families(message: pb.Peer) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The address families that a session carries, and those of them under graceful restart."""
+    offered = {c.multi_protocol.family.afi for c in message.state.remote_cap if c.HasField("multi_protocol")}
+    own = [f for f in message.afi_safis if f.config.family.afi in _AFI and f.config.family.afi in offered]
+    graceful = [f for f in own if f.mp_graceful_restart.state.received]
+    return _names(own), _names(graceful)
+
+
+def _names(families: "list[pb.AfiSafi]") -> tuple[str, ...]:
+    return tuple(sorted(_AFI[f.config.family.afi] for f in families))
 
 
 def read_ranges(messages: "list[pb.DynamicNeighbor]") -> dict[Network, str]:

@@ -6,6 +6,7 @@ import time
 import structlog
 
 from rr.engine.reconcile import Reconciler
+from rr.net import Address
 from rr.view.live import LiveView, Role
 
 _log = structlog.get_logger(__name__)
@@ -25,16 +26,17 @@ async def mend(view: LiveView, reconciler: Reconciler) -> None:
     waited = 0.0
     while True:
         await asyncio.sleep(LOOK_EVERY)
-        waited = waited + LOOK_EVERY if view.crossings.suspects else 0.0
+        suspects = view.crossings.suspects - reconciler.syncing
+        waited = waited + LOOK_EVERY if suspects else 0.0
         quiet = time.monotonic() - view.crossings.moved >= QUIET
-        if view.crossings.suspects and (quiet or waited >= PATIENCE):
-            mended = await _work_off(view, reconciler)
+        if suspects and (quiet or waited >= PATIENCE):
+            mended = await _work_off(view, reconciler, suspects)
             _log.info("peers that came up while routes moved were sent them again", peers=mended)
 
 
-async def _work_off(view: LiveView, reconciler: Reconciler) -> int:
+async def _work_off(view: LiveView, reconciler: Reconciler, suspects: set[Address]) -> int:
     mended = 0
-    for address in sorted(view.crossings.suspects, key=lambda suspect: view.role(suspect) is Role.NODE):
+    for address in sorted(suspects, key=lambda suspect: view.role(suspect) is Role.NODE):
         if address not in view.crossings.suspects:
             continue  # its session ended meanwhile
         view.crossings.suspects.discard(address)

@@ -15,6 +15,7 @@ import pytest
 
 from rr.config.model import Instance
 from rr.config.secrets import read_secret
+from rr.continuity.roster import Roster
 from rr.engine.client import Engine
 from rr.engine.process import EngineProcess, Program, find_program
 from rr.engine.speaker import plan
@@ -105,7 +106,9 @@ class Reflector:
 
     def __init__(self, instance: Instance, run_dir: Path, program: Program) -> None:
         self.said: list[tuple[str, str, str]] = []
-        self.runner = InstanceRunner("main", setting_of(instance), run_dir, program, self._say)
+        self.runner = InstanceRunner(
+            "main", setting_of(instance), run_dir, program, self._say, Roster(run_dir / "roster.json")
+        )
         self.instance = instance
         self.speakers: list[Speaker] = []
         self.task = asyncio.create_task(self.runner.run())

@@ -11,6 +11,7 @@ from rr.api import keys
 from rr.api.appliance import NotFound, Refused
 from rr.appliance import Appliance, plans
 from rr.config.model import Config, Guard
+from rr.continuity.roster import Roster
 from rr.engine.events import PeerChanged, RouteSeen
 from rr.errors import RRError
 from rr.instance.health import EngineState
@@ -37,7 +38,9 @@ async def appliance(tmp_path: Path) -> Appliance:
     config = Config.model_validate({**values, "state_dir": tmp_path / "state", "run_dir": tmp_path / "run"})
     found = Appliance(tmp_path / "rr.yaml", config, None)
     setting = Setting(config.instances["main"], plans(config)["main"])
-    runner = InstanceRunner("main", setting, config.run_dir, None, found.history.add)
+    runner = InstanceRunner(
+        "main", setting, config.run_dir, None, found.history.add, Roster(config.state_dir / "roster.json")
+    )
     found.instances["main"] = runner
     runner.health.become(EngineState.RUNNING)
     runner.health.in_force = True
