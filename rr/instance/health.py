@@ -24,8 +24,6 @@ class Health:
     version: str | None = None
     pid: int | None = None
     restarts: int = 0
-    restarting: bool = False
-    """Whether it takes back the peers of the engine before it, and not all are there yet."""
     in_force: bool = False
     policy: PolicySet | None = None
     verified: float | None = None

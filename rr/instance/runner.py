@@ -15,16 +15,16 @@ import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from rr.config.model import Instance
-from rr.continuity.comeback import Comeback
 from rr.continuity.roster import Roster
-from rr.engine import events, speaker
+from rr.engine import events
 from rr.engine.client import Engine
 from rr.engine.pb import gobgp_pb2 as pb
 from rr.engine.process import EngineProcess, Program
 from rr.engine.reconcile import NeedsRestart, Outcome, Reconciler
-from rr.engine.speaker import FAMILIES, Plan, Returning, read_received
-from rr.errors import EngineError, EngineRefused, EngineUnavailable, StateError
+from rr.engine.speaker import FAMILIES, Plan, read_received
+from rr.errors import EngineError, EngineRefused, EngineUnavailable
 from rr.instance import sessions
+from rr.instance.continuity import Continuity
 from rr.instance.health import EngineState, Health
 from rr.instance.mend import mend
 from rr.ipam.allocations import Allocations, diff
@@ -55,10 +55,6 @@ ANSWER_PATIENCE = 8.0
 """Seconds that an engine has to answer which was there already: past that it hangs."""
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds before the next start of an engine that keeps dying."""
-LOOK_EVERY = 0.25
-"""Seconds between looks at who is up."""
-ROSTER_OLDEST = 15.0
-"""Seconds after which the roster is written again though nothing changed: so old are its times after a power cut."""
 STABLE = 60.0
 """Seconds after which an engine is trusted again and the backoff begins anew."""
 
@@ -88,10 +84,7 @@ class InstanceRunner:
         self.view = LiveView(name, Rules(setting.instance), say)
         self.applied = asyncio.Event()
         """Set whenever the engine holds what is wanted."""
-        self.roster = roster
-        self.roster_problem: str | None = None
-        self.comeback = Comeback({}, 0.0, 0.0)
-        """Who was up before the engine was started, and is to come back."""
+        self.continuity = Continuity(roster, self.view, say)
         self._asked: str | None = None
         """Why the engine is being ended, where somebody asked for it."""
         self._say = say
@@ -131,7 +124,7 @@ class InstanceRunner:
     async def run(self) -> None:
         """Keep the engine running and right, until cancelled. Cancelling leaves the engine alone."""
         failures = 0
-        self._load_roster()
+        self.continuity.load()
         while True:
             began = time.monotonic()
             try:
@@ -147,7 +140,7 @@ class InstanceRunner:
         news = str(error) != self.health.problem
         self.health.become(EngineState.DOWN)
         if was_running:
-            self._note_who_is_up()
+            self.continuity.ended()
         self.health.in_force, self.health.pid, self.health.problem = False, None, str(error)
         self.applied.clear()
         self.view.restarted()
@@ -180,7 +173,7 @@ class InstanceRunner:
                 "engine", self.name, f"engine {verb} (gobgpd {self.health.version}, pid {self.health.pid})"
             )
             self._audit = True
-            self._await_peers()
+            self.continuity.begin(self.setting.instance.graceful_restart)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._watch(engine))
                 tasks.create_task(self._ping(engine))
@@ -191,7 +184,7 @@ class InstanceRunner:
                 tasks.create_task(sessions.look_at_tors(self.view, engine))
                 tasks.create_task(mend(self.view, reconciler))
                 tasks.create_task(self._see_back(reconciler))
-                tasks.create_task(self._keep_roster())
+                tasks.create_task(self.continuity.keep())
         finally:
             await engine.close()
 
@@ -238,13 +231,13 @@ class InstanceRunner:
             await self.process.kill()
         else:
             await self.process.stop()
-            self._forget_roster()
+            self.continuity.forget()
         self.view.restarted()
 
     async def stop_engine(self) -> None:
         """End the engine in order: its peers drop its routes, and nobody is awaited at the next start."""
         await self.process.stop()
-        self._forget_roster()
+        self.continuity.forget()
         self._say("engine", self.name, f"the engine of {self.name} was stopped")
 
     async def restart_engine(self, why: str, program: Program | None = None) -> None:
@@ -254,83 +247,15 @@ class InstanceRunner:
             self.program, self.health.version = program, program.version
         await self.process.kill()
 
-    # Who is up, and who was
-
-    def _load_roster(self) -> None:
-        try:
-            self.roster.load()
-        except StateError as error:
-            self.roster_problem = str(error)
-            self._say("roster", self.name, f"{self.name}: {error}")
-
-    def _forget_roster(self) -> None:
-        try:
-            self.roster.forget()
-        except StateError as error:
-            self.roster_problem = str(error)
-            self._say("roster", self.name, f"{self.name}: {error}")
-
-    def _await_peers(self) -> None:
-        """Say who must come back for this engine to be whole: whoever was up just now, and so still forwards."""
-        restart = self.setting.instance.graceful_restart
-        known = self.roster.fresh(time.time(), restart.restart_time)
-        self.comeback = Comeback(known, time.monotonic(), restart.deferral_time)
-
-    def _returning(self) -> Returning | None:
-        comeback, now = self.comeback, time.monotonic()
-        if not comeback.known:
-            return None
-        plan = self.setting.plan
-        awaited = frozenset() if comeback.over(now) else frozenset(comeback.missing)
-        held = comeback.holds_tors(set(plan.peers), now)
-        return Returning(speaker.returning_nodes(plan, comeback.known), held, awaited)
+    # While it lives
 
     async def _see_back(self, reconciler: Reconciler) -> None:
-        """Follow a restart: let ToRs in once they may, and hand nodes back to their range that stayed away."""
-        comeback, held = self.comeback, False
-        while True:
-            now = time.monotonic()
-            comeback.see(self._up(), now)
-            was_held, held = held, comeback.holds_tors(set(self.setting.plan.peers), now)
-            over = comeback.over(now)
-            if was_held and not held:
-                self._audit = True
-                self.poke()
-            if over and not await reconciler.look_for_sync(self.setting.plan.peers):
-                break
-            await asyncio.sleep(LOOK_EVERY)
-        self._audit = True
-        self.poke()
-        if self.health.restarting:
-            self.health.restarting = False
-            self._say("engine", self.name, _comeback_sentence(self.name, comeback, time.monotonic()))
-
-    def _up(self) -> set[Address]:
-        return {peer.address for peer in self.view.peers.values() if peer.up}
-
-    def _note_who_is_up(self) -> None:
-        comeback = self.comeback
-        awaited = () if comeback.over(time.monotonic()) else comeback.missing
-        self.roster.see(self._up(), time.time(), awaited)
-
-    async def _keep_roster(self) -> None:
-        while True:
-            self._note_who_is_up()
-            if self.roster.due(ROSTER_OLDEST):
-                await self._save_roster()
-            await asyncio.sleep(LOOK_EVERY)
-
-    async def _save_roster(self) -> None:
-        try:
-            await asyncio.to_thread(self.roster.save)
-        except StateError as error:
-            if self.roster_problem != str(error):
-                self._say("roster", self.name, f"{self.name}: {error}")
-            self.roster_problem = str(error)
-        else:
-            self.roster_problem = None
-
-    # While it lives
+        """Follow a restart; at each of its turns the engine is looked at whole."""
+        tors, over = self.setting.plan.peers, False
+        while not over:
+            over = await self.continuity.see_back(set(tors), lambda: reconciler.look_for_sync(tors))
+            self._audit = True
+            self.poke()
 
     async def _watch(self, engine: Engine) -> None:
         async for message in engine.watch(events.everything()):
@@ -419,8 +344,9 @@ class InstanceRunner:
         audit, self._audit = self._audit, False
         reflecting = self.view.suspended()
         began = time.monotonic()
+        plan = self.setting.plan
         outcome = await reconciler.run(
-            self._wanted(reflecting), self.setting.plan, audit=audit, returning=self._returning()
+            self._wanted(reflecting), plan, audit=audit, returning=self.continuity.returning(plan)
         )
         if audit:
             self._audited = time.monotonic()
@@ -428,8 +354,8 @@ class InstanceRunner:
             self.view.census((events.read_peer(peer, initial=False) for peer in outcome.peers or ()), began)
             if outcome.said:
                 self.view.doubtful.update(self.view.peers)  # some may have been closed after they were listed
-            for peer in filter(speaker.is_established, outcome.peers or ()):
-                self.roster.learn(events.address(peer.state.neighbor_address), *speaker.read_families(peer))
+            for peer in outcome.peers or ():
+                self.continuity.learn(peer)
             await self._learn_looped(reconciler.engine, outcome.peers or ())
         self._suspended = reflecting
         self._settled(outcome, reconciler)
@@ -452,11 +378,7 @@ class InstanceRunner:
         health.in_force, health.problem, health.verified = True, None, time.time()
         health.become(EngineState.RUNNING)
         health.changes += len(outcome.said)
-        if outcome.taken_back:
-            health.restarting = True
-            self._say(
-                "engine", self.name, f"{self.name} takes {outcome.taken_back} nodes back that were up before"
-            )
+        self.continuity.taken_back(outcome.taken_back)
         if outcome.repaired:
             health.repairs += 1
             self._say(
@@ -489,13 +411,6 @@ class InstanceRunner:
             await reconciler.reset(address)
         await reconciler.refresh((leaking - stubborn) | withheld)
         self._leaking = leaking - stubborn
-
-
-def _comeback_sentence(name: str, comeback: Comeback, now: float) -> str:
-    after = f"{now - comeback.began:.1f} s after the engine started"
-    if not comeback.missing:
-        return f"{name} is whole again: all {len(comeback.known)} peers are back, {after}"
-    return f"{name} waits no longer: {len(comeback.missing)} of {len(comeback.known)} peers are not back, {after}"
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> bool:
