@@ -24,9 +24,9 @@ from rr.config.secrets import read_secret
 from rr.continuity.roster import Roster
 from rr.engine import addresses
 from rr.engine.client import Engine
-from rr.engine.process import Program, strays
+from rr.engine.process import Program, find_program, strays, try_out
 from rr.engine.speaker import Plan, plan, read_identity
-from rr.errors import AllocationsError, ConfigError, EngineUnavailable, RRError
+from rr.errors import AllocationsError, ConfigError, EngineError, EngineUnavailable, RRError
 from rr.instance.health import EngineState
 from rr.instance.runner import PING_DEADLINE, InstanceRunner, Setting
 from rr.ipam.allocations import Changes
@@ -356,6 +356,48 @@ class Appliance:
         self._enforce(decision)
         await self._applied()
         return {"changed": _sentences(decision.changes)}
+
+    async def restart_engine(self, instance: str, *, upgrade: bool, force: bool) -> Row:
+        """End an engine for it to be started again, with graceful restart; see `rr.api.appliance`."""
+        runner = self.instances.get(instance)
+        if runner is None:
+            raise NotFound(f"there is no instance {instance}", f"it is one of {', '.join(self.instances)}")
+        program = await self._other_program(runner) if upgrade else None
+        version = program.version if program else runner.health.version
+        if upgrade and program is None:
+            return {"instance": instance, "changed": False, "peers": 0, "version": version}
+        if not force and (reason := self._no_time_for_a_restart(runner)):
+            raise Refused(reason, "wait until `rrctl status` has no problem, or use --force")
+        peers = sum(peer.up for peer in runner.view.peers.values())
+        what = f"upgraded to gobgpd {version}" if program else "restarted"
+        await runner.restart_engine(f"it is {what}, as asked", program if self.program else None)
+        return {"instance": instance, "changed": True, "peers": peers, "version": version}
+
+    async def _other_program(self, runner: InstanceRunner) -> Program | None:
+        """The gobgpd that is installed now, tried out; None where the engine was started from just that."""
+        if self.program is None:
+            return await asyncio.to_thread(runner.process.replaced_program)
+        try:
+            found = await asyncio.to_thread(find_program)
+            if runner.process.runs(found.path):
+                return None
+            await asyncio.to_thread(try_out, found, self.settings.run_dir)
+        except EngineError as error:
+            raise Refused(error.wrong, error.right) from None
+        self.program = found
+        return found
+
+    def _no_time_for_a_restart(self, runner: InstanceRunner) -> str | None:
+        """Why a restart now could cost routes; None where it costs none."""
+        for other in self.instances.values():
+            if other.health.state is not EngineState.RUNNING or not other.health.in_force:
+                return f"the engine of {other.name} is not in service"
+            if other.continuity.restarting:
+                return f"{other.name} is taking its peers back from the restart before"
+        racks = runner.setting.instance.racks
+        if any(rack.nodes.bfd or any(tor.bfd for tor in rack.tors) for rack in racks.values()):
+            return f"BFD runs on sessions of {runner.name}, and peers drop its routes as soon as BFD packets stop"
+        return None
 
     def explain(self, prefix: str, from_: str, instance: str | None) -> Row:
         """Judge an announcement, and say where the route would go."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rr.instance.health import EngineState
+from rr.instance.health import Cause, EngineState
 from rr.instance.runner import InstanceRunner
 from rr.ipam.keeper import Keeper
 from rr.net import Address, Network
@@ -32,6 +32,13 @@ def instance(runner: InstanceRunner) -> Row:
             "pid": engine.pid,
             "restarts": engine.restarts,
             "since": clock.text(engine.since),
+            "memory": engine.memory,
+            "ends": {str(cause): engine.ends[cause] for cause in Cause},
+        },
+        "restart": {
+            "under_way": runner.continuity.restarting,
+            "awaited": len(runner.continuity.comeback.known),
+            "missing": len(runner.continuity.comeback.missing),
         },
         "policy": {
             "in_force": engine.in_force,
@@ -141,6 +148,15 @@ def instance_problems(runner: InstanceRunner) -> list[Row]:
         )
     elif not health.in_force:
         problems.append(critical(f"Instance {runner.name}: the policy is not in force: {health.problem}"))
+    elif runner.continuity.restarting:
+        comeback = runner.continuity.comeback
+        text = f"{len(comeback.known) - len(comeback.missing)} of {len(comeback.known)} peers are back"
+        problems.append(warning(f"Instance {runner.name}: the engine was restarted, and {text}"))
+    if health.memory > runner.memory_bound:
+        text = f"the engine occupies {health.memory >> 20} MiB, more than {runner.memory_bound >> 20} MiB"
+        problems.append(critical(f"Instance {runner.name}: {text}"))
+    if runner.continuity.problem:
+        problems.append(warning(f"Instance {runner.name}: {runner.continuity.problem}"))
     down = [tor for tor in view.rules.tors() if tor not in view.peers or not view.peers[tor].up]
     if health.disagreeing:
         text = f"engine and rules disagree about the routes of {health.disagreeing} peers"

@@ -112,6 +112,14 @@ class Appliance(Protocol):
         Raises ConfigError with every problem, SecretError where a password file cannot be used.
         """
 
+    async def restart_engine(self, instance: str, *, upgrade: bool, force: bool) -> Row:
+        """End the engine of an instance for it to be started again, with graceful restart.
+
+        Answer `{instance, changed, peers, version}` once it is gone. With `upgrade`, the program is looked for anew
+        and tried, and the engine is left alone where it already runs that. Raises NotFound for an unknown instance,
+        and Refused where now is not the time (unless `force`) or the program cannot be used.
+        """
+
     async def accept(self) -> Row:
         """Put the held allocations in force, answer `{changed: [...]}`.
 

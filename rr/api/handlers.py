@@ -10,7 +10,15 @@ from rr.api.keys import KINDS, REASONS, ROLES, STATES
 from rr.api.metrics import CONTENT_TYPE, Metrics
 from rr.api.page import PAGE_HEADERS, render
 
-WRITING = frozenset({"/api/v1/config/reload", "/api/v1/config/diff", "/api/v1/ipam/accept"})
+WRITING = frozenset(
+    {
+        "/api/v1/config/reload",
+        "/api/v1/config/diff",
+        "/api/v1/ipam/accept",
+        "/api/v1/engine/restart",
+        "/api/v1/engine/upgrade",
+    }
+)
 MAX_BODY = 4 << 20
 
 
@@ -47,6 +55,8 @@ class Handlers:
             web.post("/api/v1/config/reload", self.reload),
             web.post("/api/v1/config/diff", self.diff),
             web.post("/api/v1/ipam/accept", self.accept),
+            web.post("/api/v1/engine/restart", self.restart_engine),
+            web.post("/api/v1/engine/upgrade", self.upgrade_engine),
         ]
 
     async def page(self, request: web.Request) -> web.StreamResponse:
@@ -168,6 +178,21 @@ class Handlers:
         """Let the held allocations through."""
         query.read(request)
         return answer(await self._appliance.accept())
+
+    async def restart_engine(self, request: web.Request) -> web.StreamResponse:
+        """Restart one instance's engine."""
+        return await self._restart(request, upgrade=False)
+
+    async def upgrade_engine(self, request: web.Request) -> web.StreamResponse:
+        """Restart one instance's engine where it is not of the program that would be started now."""
+        return await self._restart(request, upgrade=True)
+
+    async def _restart(self, request: web.Request, *, upgrade: bool) -> web.StreamResponse:
+        asked = query.read(request, instance=query.text, force=query.one_of("true", "false"))
+        if "instance" not in asked:
+            raise BadRequest("Parameter 'instance' is missing; name the instance whose engine is meant")
+        force = asked.get("force") == "true"
+        return answer(await self._appliance.restart_engine(asked["instance"], upgrade=upgrade, force=force))
 
 
 async def _text(request: web.Request) -> str:

@@ -151,7 +151,14 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
         Key(
             "engine",
             "object",
-            f"`{{state, version, pid, restarts, since}}`, state one of {_one_of(ENGINE_STATES)}",
+            f"`{{state, version, pid, restarts, since, memory, ends}}`, state one of {_one_of(ENGINE_STATES)}, "
+            "memory in bytes, ends the number of restarts by cause",
+        ),
+        Key(
+            "restart",
+            "object",
+            "`{under_way, awaited, missing}`: whether peers of the engine before this one are still to come back, "
+            "how many it took back, how many of them are not there",
         ),
         Key("policy", "object", "`{in_force, digest, statements, verified, changes, repairs}`"),
         Key("sessions", "object", "`{nodes: {up, known, expected}, tors: {up, expected}}`"),
@@ -196,6 +203,12 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
     "config.diff": (
         Key("changes", "list", "what would change, in sentences"),
         Key("resets", "list", "the sessions that would be reset"),
+    ),
+    "engine.restart": (
+        Key("instance", "text", "the instance whose engine was ended, to be started again"),
+        Key("changed", "true/false", "false when it already runs the program that would be started"),
+        Key("peers", "number", "peers that are to come back"),
+        Key("version", "text", "the version of the program that is started", True),
     ),
     "ipam.accept": (Key("changed", "list", "what changed, in sentences"),),
     "topology": (

@@ -37,6 +37,15 @@ FAMILIES: Mapping[str, Family] = {
     "rr_engine_restarts_total": Family(
         "Times that an engine was started again after it died or hung.", ("instance",), counter=True
     ),
+    "rr_engine_ends_total": Family(
+        "Ends of an engine by cause: died, hung, memory, settings, asked.",
+        ("instance", "cause"),
+        counter=True,
+    ),
+    "rr_engine_memory_bytes": Family("Memory that the engine occupies.", ("instance",)),
+    "rr_restart_missing_peers": Family(
+        "Peers of the engine before this one that are not back yet, while it takes them back.", ("instance",)
+    ),
     "rr_policy_changes_total": Family(
         "Changes of an engine's policy, sets and peers that the rules asked for.", ("instance",), counter=True
     ),
@@ -143,6 +152,13 @@ def _instance_samples(instances: Sequence[Mapping[str, Any]]) -> _Samples:
         ],
         "rr_policy_in_force": [((row["instance"],), bool(row["policy"]["in_force"])) for row in instances],
         "rr_engine_restarts_total": _figure(instances, "engine", "restarts"),
+        "rr_engine_ends_total": [
+            ((row["instance"], cause), times)
+            for row in instances
+            for cause, times in row["engine"]["ends"].items()
+        ],
+        "rr_engine_memory_bytes": _figure(instances, "engine", "memory"),
+        "rr_restart_missing_peers": _figure(instances, "restart", "missing"),
         "rr_policy_changes_total": _figure(instances, "policy", "changes"),
         "rr_policy_repairs_total": _figure(instances, "policy", "repairs"),
         "rr_policy_statements": _figure(instances, "policy", "statements"),

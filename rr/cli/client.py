@@ -51,9 +51,9 @@ class Client:
         """Answer the JSON of `/api/v1/RESOURCE`; parameters that are None are left out."""
         return self._ask("GET", resource, timeout, parameters, None)
 
-    def post(self, resource: str, body: str = "", timeout: float = 60.0) -> Any:
-        """Ask for something to be done, answer the JSON that says what was."""
-        return self._ask("POST", resource, timeout, {}, body.encode())
+    def post(self, resource: str, body: str = "", timeout: float = 60.0, **parameters: Any) -> Any:
+        """Ask for something to be done, answer the JSON that says what was; parameters that are None are left out."""
+        return self._ask("POST", resource, timeout, parameters, body.encode())
 
     def stream(self, last: int | None) -> Iterator[Any]:
         """Yield events as they happen, those after `last` first; ends when rrd ends the stream."""

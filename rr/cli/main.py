@@ -44,6 +44,7 @@ COMMANDS = {
     "events": Lazy("rr.cli.events", "events", "Show what happened, or follow it."),
     "config": Lazy("rr.cli.config", "config", "Validate, show, compare and reload the configuration."),
     "ipam": Lazy("rr.cli.ipam", "ipam", "Show the allocations, or accept held ones."),
+    "engine": Lazy("rr.cli.engine", "engine", "Restart or upgrade engines without losing a route."),
     "demo": Lazy("rr.cli.demo", "demo", "Show the appliance at work, on this machine alone."),
     "completion": Lazy("rr.cli.completion", "completion", "Print the completion script of a shell."),
 }

@@ -277,6 +277,21 @@ def sockets_fit(document: Document) -> Iterator[Problem]:
         yield document.problem(("run_dir",) if value is not None else ("instances", longest), wrong, right)
 
 
+def deferral_before_restart(document: Document) -> Iterator[Problem]:
+    """A restarted engine stops waiting for nodes before its peers stop waiting for it."""
+    for instance in _instances(document):
+        times = [*instance, "graceful_restart"]
+        restart, deferral = (
+            _valid(scalars.integer(1, 65535, "a time"), document.at(*times, key) or default)
+            for key, default in (("restart_time", "120"), ("deferral_time", "30"))
+        )
+        if restart and deferral and deferral >= restart:
+            key = "deferral_time" if document.at(*times, "deferral_time") else "restart_time"
+            wrong = f"peers keep routes for {restart} s, and the engine defers its own for {deferral} s"
+            right = "make deferral_time shorter than restart_time, or a node that stays away costs everybody's routes"
+            yield document.problem((*times, key), wrong, right)
+
+
 def sources_once(document: Document) -> Iterator[Problem]:
     """No source is listed twice."""
     seen: dict[str, Route] = {}
@@ -297,6 +312,7 @@ _RULES = (
     router_ids_apart,
     reachable,
     families_once,
+    deferral_before_restart,
     sockets_fit,
     sources_once,
 )

@@ -54,6 +54,7 @@ HoldTime = Annotated[int, BeforeValidator(scalars.hold_time), Kind("seconds, 3 t
 RestartTime = Annotated[int, _RESTART, Kind("seconds, 1 to 4095")]
 DeferralTime = Annotated[int, _DEFERRAL, Kind("seconds, 1 to 65535")]
 Port = Annotated[int, _TCP_PORT, Kind("a port, 1 to 65535")]
+Size = Annotated[int, BeforeValidator(scalars.size), Kind("a size such as 4GiB or 512MiB")]
 PathCount = Annotated[int, _PATHS, Kind("0 to 255")]
 PrefixCount = Annotated[int, _COUNT, Kind("a number, at least 1")]
 HostAddress = Annotated[Address, BeforeValidator(scalars.host_address), Kind("an address")]
@@ -229,6 +230,12 @@ class Instance(Model):
     )
     graceful_restart: GracefulRestart = Field(
         default=GracefulRestart(), description="How long peers keep forwarding while the engine restarts."
+    )
+    max_memory: Size | None = Field(
+        default=None,
+        description="How much memory the engine may occupy. One that grows past it is restarted, with graceful "
+        "restart, before it takes the host down.",
+        json_schema_extra={"default": "half of the host's memory"},
     )
     racks: dict[Name, Rack] = Field(
         min_length=1,

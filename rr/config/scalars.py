@@ -31,6 +31,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
 NAME_RULE = "write 1 to 63 letters, digits, '_', '.' or '-', beginning with a letter or digit"
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)
 _ASDOT = re.compile(r"([0-9]{1,5})\.([0-9]{1,5})", re.ASCII)
+_SIZE = re.compile(r"([1-9][0-9]{0,6})(MiB|GiB)", re.ASCII)
 _FRACTION = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)(%?)", re.ASCII)
 
 
@@ -96,6 +97,18 @@ def integer(low: int, high: int, what: str, never: Mapping[int, str] | None = No
         return number
 
     return read
+
+
+def size(value: Any) -> int:
+    """A number of bytes, written in MiB or GiB."""
+    if type(value) is int:
+        return value
+    right = "write a number with MiB or GiB, such as 512MiB or 4GiB"
+    text = scalar(value, right)
+    found = _SIZE.fullmatch(text)
+    if not found:
+        raise refusal(f"{shown(text)} is not a size", right)
+    return int(found[1]) << {"MiB": 20, "GiB": 30}[found[2]]
 
 
 _as_number = integer(

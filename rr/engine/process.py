@@ -15,6 +15,8 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,6 +35,8 @@ memory; four times the room gained nothing more (docs/bench.md). An operator's o
 """
 NICENESS = 5
 """How much the controller steps back behind its engines."""
+TRY_PATIENCE = 10.0
+"""Seconds that a new gobgpd has to answer before it is called unusable."""
 STOP_PATIENCE = 10.0
 """Seconds between asking an engine to end and making it."""
 _log = structlog.get_logger(__name__)
@@ -54,7 +58,7 @@ def find_program() -> Program:
     """
     refused: list[str] = []
     for candidate in _candidates():
-        version = _version(candidate)
+        version = version_of(candidate)
         numbers = tuple(map(int, version.split(".")[:2])) if version else ()
         if version and NEEDED <= numbers < BELOW:
             return Program(candidate, version)
@@ -76,7 +80,8 @@ def _candidates() -> list[Path]:
     return [place for place in dict.fromkeys(places) if os.access(place, os.X_OK)]
 
 
-def _version(program: Path) -> str | None:
+def version_of(program: Path) -> str | None:
+    """Ask a gobgpd for its version; None where it does not say."""
     try:
         answer = subprocess.run(
             [program, "--version"],
@@ -90,6 +95,29 @@ def _version(program: Path) -> str | None:
         return None
     found = _VERSION.search(answer.stdout)
     return found.group(0) if found else None
+
+
+def try_out(program: Program, directory: Path) -> None:
+    """Start a gobgpd in a corner, and end it once it answers; raises EngineError where it does not."""
+    with tempfile.TemporaryDirectory(prefix="try-", dir=directory) as corner:
+        engine = EngineProcess(Path(corner))
+        engine.start(program)
+        try:
+            deadline = time.monotonic() + TRY_PATIENCE
+            while engine.pid() is None:
+                if engine.failed() is not None or time.monotonic() > deadline:
+                    wrong = (
+                        f"{program.path} (gobgpd {program.version}) does not start: {_last_line(engine.log)}"
+                    )
+                    raise EngineError(wrong, "the engines run on as they are; install another one")
+                time.sleep(0.02)
+        finally:
+            engine.discard()
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()
+    return lines[-1] if lines else "it says nothing"
 
 
 # A thread of its own starts engines: a priority belongs to a thread, and children inherit it from the one that forks.
@@ -108,6 +136,7 @@ class EngineProcess:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.socket = directory / "gobgpd.sock"
+        self.log = directory / "gobgpd.log"
         self._child: subprocess.Popen[bytes] | None = None
 
     def pid(self) -> int | None:
@@ -121,9 +150,34 @@ class EngineProcess:
             credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         return int(struct.unpack("3i", credentials)[0])
 
+    def runs(self, program: Path) -> bool:
+        """Say whether the engine that listens was started from this file as it is now, and not from one before it."""
+        pid = self.pid()
+        try:
+            return pid is not None and os.path.samestat(os.stat(f"/proc/{pid}/exe"), program.stat())
+        except OSError:
+            return False
+
+    def replaced_program(self) -> Program | None:
+        """What now stands where the running engine's program stood, if that is another one."""
+        try:
+            place = Path(os.readlink(f"/proc/{self.pid()}/exe").removesuffix(" (deleted)"))
+        except OSError:
+            return None
+        return None if self.runs(place) else Program(place, version_of(place) or "")
+
+    def memory(self) -> int:
+        """How many bytes of memory the engine occupies; 0 where none listens."""
+        pid = self.pid()
+        try:
+            pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+        except (OSError, IndexError):
+            return 0
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
     def start(self, program: Program) -> int:
         """Start gobgpd without any configuration, reachable only by this user; return its process id."""
-        self._discard()
+        self.discard()
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.directory.chmod(0o700)
         # A socket that SIGKILL left behind would make gobgpd run without its API.
@@ -132,7 +186,7 @@ class EngineProcess:
         return self._child.pid
 
     def _launch(self, program: Program) -> "subprocess.Popen[bytes]":
-        with (self.directory / "gobgpd.log").open("ab") as log:
+        with self.log.open("ab") as log:
             return subprocess.Popen(
                 [
                     program.path,
@@ -151,7 +205,7 @@ class EngineProcess:
                 umask=0o077,
             )
 
-    def _discard(self) -> None:
+    def discard(self) -> None:
         """One that we started and that does not serve would keep the BGP port; one that has ended is a zombie."""
         if self._child and self._child.poll() is None:
             self._child.kill()

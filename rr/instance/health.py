@@ -1,6 +1,7 @@
 """What is known of one engine: whether it runs, what it enforces, and how often it had to be helped."""
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -15,6 +16,16 @@ class EngineState(StrEnum):
     DOWN = "down"
 
 
+class Cause(StrEnum):
+    """Why an engine's life ended."""
+
+    DIED = "died"
+    HUNG = "hung"
+    MEMORY = "memory"
+    SETTINGS = "settings"
+    ASKED = "asked"
+
+
 @dataclass(slots=True)
 class Health:
     """What is known of the engine and of what it enforces."""
@@ -24,6 +35,9 @@ class Health:
     version: str | None = None
     pid: int | None = None
     restarts: int = 0
+    ends: Counter[Cause] = field(default_factory=Counter)
+    memory: int = 0
+    """Bytes that the engine occupies."""
     in_force: bool = False
     policy: PolicySet | None = None
     verified: float | None = None

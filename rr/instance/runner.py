@@ -6,6 +6,7 @@ died: reach an engine, watch it, bring it to what is wanted, and stay until the 
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -19,13 +20,13 @@ from rr.continuity.roster import Roster
 from rr.engine import events
 from rr.engine.client import Engine
 from rr.engine.pb import gobgp_pb2 as pb
-from rr.engine.process import EngineProcess, Program
+from rr.engine.process import EngineProcess, Program, version_of
 from rr.engine.reconcile import NeedsRestart, Outcome, Reconciler
 from rr.engine.speaker import FAMILIES, Plan, read_received
 from rr.errors import EngineError, EngineRefused, EngineUnavailable
 from rr.instance import sessions
 from rr.instance.continuity import Continuity
-from rr.instance.health import EngineState, Health
+from rr.instance.health import Cause, EngineState, Health
 from rr.instance.mend import mend
 from rr.ipam.allocations import Allocations, diff
 from rr.net import Address
@@ -53,6 +54,9 @@ COMPARE_AT_LEAST = 5.0
 PING_EVERY, PING_DEADLINE, PINGS_LOST = 2.0, 3.0, 3
 ANSWER_PATIENCE = 8.0
 """Seconds that an engine has to answer which was there already: past that it hangs."""
+OUTGROWN_EVERY = 600.0
+"""Seconds between two restarts of an engine for its memory."""
+_HALF_OF_MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds before the next start of an engine that keeps dying."""
 STABLE = 60.0
@@ -85,8 +89,11 @@ class InstanceRunner:
         self.applied = asyncio.Event()
         """Set whenever the engine holds what is wanted."""
         self.continuity = Continuity(roster, self.view, say)
-        self._asked: str | None = None
-        """Why the engine is being ended, where somebody asked for it."""
+        self._ending: tuple[Cause, str] | None = None
+        """Why we end the engine, between doing it and noticing that it is gone."""
+        self._gone = asyncio.Event()
+        self._outgrown = float("-inf")
+        """When the engine was last ended for its memory, in monotonic seconds."""
         self._say = say
         self._wake = asyncio.Event()
         self._audit = True
@@ -144,14 +151,14 @@ class InstanceRunner:
         self.health.in_force, self.health.pid, self.health.problem = False, None, str(error)
         self.applied.clear()
         self.view.restarted()
-        asked, self._asked = self._asked, None
-        if asked:
-            self._say(
-                "engine", self.name, f"the engine of {self.name} was ended to be started again: {asked}"
-            )
-        elif was_running:
+        otherwise = Cause.SETTINGS if isinstance(error, NeedsRestart) else Cause.DIED
+        cause, why = self._ending or (otherwise, str(error))
+        self._ending = None
+        self._gone.set()
+        if was_running:
             self.health.restarts += 1
-            self._say("engine", self.name, f"the engine of {self.name} is gone: {error}")
+            self.health.ends[cause] += 1
+            self._say("engine", self.name, f"the engine of {self.name} is gone: {why}")
         elif news:
             self._say("engine", self.name, f"{self.name} has no engine yet: {error}")
 
@@ -162,6 +169,7 @@ class InstanceRunner:
         try:
             await self._ready(engine, ANSWER_PATIENCE if adopted else START_PATIENCE)
             self.health.pid = self.process.pid()
+            self.health.version = await self._version()
             reconciler = Reconciler(engine)
             try:
                 fresh = await reconciler.start(self.setting.plan)
@@ -209,19 +217,30 @@ class InstanceRunner:
             async for attempt in attempts:
                 with attempt:
                     if (status := self.process.failed()) is not None:
-                        log = self.process.directory / "gobgpd.log"
-                        raise EngineRefused(f"gobgpd ended with status {status}", f"read {log}")
+                        raise EngineRefused(f"gobgpd ended with status {status}", f"read {self.process.log}")
                     await engine.ping()
         except EngineUnavailable:
             if self.process.pid() is not None:
                 await self._hangs(f"it listens, and answers nothing for {patience:g} s")
             raise
 
+    async def _version(self) -> str | None:
+        """The version of the engine that runs, which an adopted one need not share with the program we start."""
+        running = Path(f"/proc/{self.health.pid}/exe")
+        return await asyncio.to_thread(version_of, running) or (
+            self.program.version if self.program else None
+        )
+
     async def _hangs(self, why: str) -> None:
         """Say it, and end the engine where we start it: whoever reaches for it next starts another."""
         self._say("engine", self.name, f"the engine of {self.name} hangs: {why}")
         if self.program is not None:
-            await self.process.kill()
+            await self._end(Cause.HUNG, f"it hung, {why}")
+
+    async def _end(self, cause: Cause, why: str) -> None:
+        """End the engine so that its peers keep its routes; whoever reaches for it next starts another."""
+        self._ending = (cause, why)
+        await self.process.kill()
 
     async def _replace_engine(self, error: NeedsRestart) -> None:
         if self.program is None:
@@ -241,11 +260,15 @@ class InstanceRunner:
         self._say("engine", self.name, f"the engine of {self.name} was stopped")
 
     async def restart_engine(self, why: str, program: Program | None = None) -> None:
-        """End the engine so that its peers keep its routes, and have it started again, of another program if given."""
-        self._asked = why
+        """End the engine so that its peers keep its routes, and have it started again, of another program if given.
+
+        Returns when it is known to be gone.
+        """
         if program is not None:
-            self.program, self.health.version = program, program.version
-        await self.process.kill()
+            self.program = program
+        self._gone.clear()
+        await self._end(Cause.ASKED, why)
+        await asyncio.wait_for(self._gone.wait(), ANSWER_PATIENCE)
 
     # While it lives
 
@@ -297,11 +320,26 @@ class InstanceRunner:
             try:
                 await engine.ping(deadline=PING_DEADLINE)
                 lost = 0
+                await self._mind_memory()
             except EngineUnavailable:
                 lost += 1
             if lost >= PINGS_LOST:
                 await self._hangs(f"no answer to {lost} pings")
                 raise EngineUnavailable(f"no answer to {lost} pings")
+
+    async def _mind_memory(self) -> None:
+        """An engine that outgrows its bound is restarted, but not again and again: then only an operator can help."""
+        self.health.memory = self.process.memory()
+        if self.health.memory <= self.memory_bound or time.monotonic() - self._outgrown < OUTGROWN_EVERY:
+            return
+        self._outgrown = time.monotonic()
+        bound = f"{self.memory_bound >> 20} MiB"
+        await self._end(Cause.MEMORY, f"it occupied {self.health.memory >> 20} MiB, more than its {bound}")
+
+    @property
+    def memory_bound(self) -> int:
+        """Bytes that the engine may occupy."""
+        return self.setting.instance.max_memory or _HALF_OF_MEMORY
 
     async def _keep(self, reconciler: Reconciler) -> None:
         """Reconcile at every change and now and then."""

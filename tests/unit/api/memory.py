@@ -31,7 +31,16 @@ STATUS: Row = {
             "instance": "main",
             "asn": 64512,
             "router_id": "10.0.0.11",
-            "engine": {"state": "running", "version": "4.8.0", "pid": 4711, "restarts": 1, "since": BEFORE},
+            "engine": {
+                "state": "running",
+                "version": "4.8.0",
+                "pid": 4711,
+                "restarts": 1,
+                "since": BEFORE,
+                "memory": 80 << 20,
+                "ends": {"died": 1, "asked": 0},
+            },
+            "restart": {"under_way": False, "awaited": 3, "missing": 0},
             "policy": {"in_force": True, "digest": "0badcafe", "statements": 12, "verified": NOON, "changes": 5,
                 "repairs": 0},
             "sessions": {"nodes": {"up": 1, "known": 2, "expected": 2}, "tors": {"up": 1, "expected": 1}},
@@ -223,3 +232,9 @@ class MemoryAppliance:
         if not self.held:
             raise Refused("No allocations are held back; there is nothing to accept")
         return {"changed": ["node-2 loses 10.244.2.0/24."]}
+
+    async def restart_engine(self, instance: str, *, upgrade: bool, force: bool) -> Row:
+        if instance != "main":
+            raise NotFound(f"there is no instance {instance}", "it is main")
+        self.asked.append(f"{instance} {upgrade=} {force=}")
+        return {"instance": instance, "changed": not upgrade, "peers": 3, "version": "4.8.0"}

@@ -50,8 +50,8 @@ def test_a_rib_counts_withdrawals_and_keeps_the_first_arrival() -> None:
     ):
         for _, body in split(bytearray(data)):
             rib.apply(body, add_path=False, now=now)
-    assert rib.when(prefix) == 1.0
+    assert (rib.when(prefix), rib.departed(prefix)) == (1.0, None)
     assert rib.prefixes() == {prefix}
     for _, body in split(bytearray(withdrawal([prefix]))):
         rib.apply(body, add_path=False, now=3.0)
-    assert (len(rib), rib.withdrawals, rib.when(prefix)) == (0, 1, None)
+    assert (len(rib), rib.withdrawals, rib.when(prefix), rib.departed(prefix)) == (0, 1, None, 3.0)
