@@ -29,11 +29,12 @@ ONE_PATH: set[bytes] = set()
 
 
 class Rib:
-    """What a speaker holds: paths by prefix, and when the first path of each prefix came."""
+    """What a speaker holds: paths by prefix, and when the first path of each prefix came and the last one went."""
 
     def __init__(self) -> None:
         self._paths: dict[bytes, set[bytes]] = {}
         self.arrived: dict[bytes, float] = {}
+        self._departed: dict[bytes, float] = {}
         self.withdrawals = 0
         self.latest = 0.0
 
@@ -47,7 +48,7 @@ class Rib:
         """Take in one UPDATE that was received at `now` (time.monotonic)."""
         withdrawn, announced = wire.parse_update(body, add_path)
         for prefix, identifier in withdrawn:
-            self._withdraw(prefix, identifier)
+            self._withdraw(prefix, identifier, now)
         for prefix, identifier in announced:
             if identifier:
                 self._paths.setdefault(prefix, set()).add(identifier)
@@ -56,7 +57,7 @@ class Rib:
             if prefix not in self.arrived:
                 self.arrived[prefix] = self.latest = now
 
-    def _withdraw(self, prefix: bytes, identifier: bytes) -> None:
+    def _withdraw(self, prefix: bytes, identifier: bytes, now: float) -> None:
         self.withdrawals += 1
         paths = self._paths.get(prefix)
         if paths is None:
@@ -66,10 +67,15 @@ class Rib:
         if not identifier or not paths:
             del self._paths[prefix]
             del self.arrived[prefix]
+            self._departed[prefix] = now
 
     def when(self, prefix: IPv4Network) -> float | None:
         """When the prefix came (time.monotonic), None if it is not held."""
         return self.arrived.get(wire.nlri(prefix))
+
+    def departed(self, prefix: IPv4Network) -> float | None:
+        """When the prefix last went (time.monotonic), None if it never did."""
+        return self._departed.get(wire.nlri(prefix))
 
     def prefixes(self) -> frozenset[IPv4Network]:
         """Everything held."""

@@ -68,6 +68,7 @@ class Measurement:
     controller_memory: Memory = NO_MEMORY
     announce_ms: list[float] = field(default_factory=list)
     grant_ms: list[float] = field(default_factory=list)
+    revoke_ms: list[float] = field(default_factory=list)
     check_ms: list[float] = field(default_factory=list)
     redials: int = 0
     missing_at_tors: int = 0
@@ -115,12 +116,14 @@ class Run:
             self._look_at_nodes(result)
             self._announce(result)
             self._grant(result)
+            self._revoke(result)
             self._check(result)
             self._idle(result)
         finally:
             gc.enable()
             result.redials = self._fleet.redials
-            result.withdrawals = sum(rib.withdrawals for rib in self._ribs)
+            asked_for = len(result.revoke_ms) * len(self._ribs)
+            result.withdrawals = sum(rib.withdrawals for rib in self._ribs) - asked_for
             result.faults += [f"{count} x {reason}" for reason, count in self._fleet.errors.items()]
             self._fleet.close()
 
@@ -237,15 +240,35 @@ class Run:
                 result.faults.append(
                     f"{node.prefix(GRANT_SLOT)} of {node.name} reached a ToR before it was allocated"
                 )
+        granted = frozenset[str]()
         for node in self._topology.growers:
-            change = self._system.grant(node)
-            assert change is not None
-            self._fleet.pause(BETWEEN_TRIALS)
-            worker = threading.Thread(target=change)
-            began = time.monotonic()
-            worker.start()
-            result.grant_ms.append(self._until_tors_hold(node.prefix(GRANT_SLOT), began))
-            worker.join()
+            granted |= {node.name}
+            took = self._reallocate(granted, node.prefix(GRANT_SLOT), self._until_tors_hold)
+            result.grant_ms.append(took)
+
+    def _revoke(self, result: Measurement) -> None:
+        """One after the other the prefixes are taken away again, and their nodes go on announcing them."""
+        if not self._system.has_owners:
+            return
+        granted = frozenset(node.name for node in self._topology.growers)
+        for node in self._topology.growers:
+            granted -= {node.name}
+            took = self._reallocate(granted, node.prefix(GRANT_SLOT), self._until_tors_lack)
+            result.revoke_ms.append(took)
+
+    def _reallocate(
+        self, granted: frozenset[str], prefix: IPv4Network, wait: Callable[[IPv4Network, float], float]
+    ) -> float:
+        """Milliseconds from a change of the allocations until both ToRs know what it means for the prefix."""
+        change = self._system.allocate(granted)
+        assert change is not None
+        self._fleet.pause(BETWEEN_TRIALS)
+        worker = threading.Thread(target=change)
+        began = time.monotonic()
+        worker.start()
+        took = wait(prefix, began)
+        worker.join()
+        return took
 
     def _until_tors_hold(self, prefix: IPv4Network, since: float) -> float:
         """Milliseconds from `since` until the later of the two ToRs had the prefix."""
@@ -253,6 +276,13 @@ class Run:
             raise BenchError(f"{prefix} did not reach both ToRs within {TRIAL_TIMEOUT:.0f} s")
         arrived = [rib.when(prefix) or 0.0 for rib in self._ribs]
         return (max(arrived) - since) * 1000
+
+    def _until_tors_lack(self, prefix: IPv4Network, since: float) -> float:
+        """Milliseconds from `since` until the later of the two ToRs had lost the prefix."""
+        if not self._fleet.run(lambda: not any(prefix in rib for rib in self._ribs), TRIAL_TIMEOUT):
+            raise BenchError(f"{prefix} did not leave both ToRs within {TRIAL_TIMEOUT:.0f} s")
+        departed = [rib.departed(prefix) or 0.0 for rib in self._ribs]
+        return (max(departed) - since) * 1000
 
     def _check(self, result: Measurement) -> None:
         command = self._system.check_command()

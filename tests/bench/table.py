@@ -54,6 +54,8 @@ ROWS = (
     Row("announce to ToR, worst ms", lambda m: _worst(m.announce_ms), 1),
     Row("allocation to ToR, median ms", lambda m: _median(m.grant_ms), 1),
     Row("allocation to ToR, worst ms", lambda m: _worst(m.grant_ms), 1),
+    Row("revocation to ToR, median ms", lambda m: _median(m.revoke_ms), 1),
+    Row("revocation to ToR, worst ms", lambda m: _worst(m.revoke_ms), 1),
     Row("rrctl check, median ms", lambda m: _median(m.check_ms), 0),
     Row("engine CPU when idle, s a minute", lambda m: m.idle_cpu.engine),
     Row("controller CPU when idle, s a minute", lambda m: _if(m.idle_cpu.controller)),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from tests.bench.topology import Node, Topology
+from tests.bench.topology import Topology
 
 
 class System(Protocol):
@@ -34,8 +34,8 @@ class System(Protocol):
     def controller(self) -> Sequence[int]:
         """Process ids of whatever steers the speaker; empty if nothing does."""
 
-    def grant(self, node: Node) -> Callable[[], None] | None:
-        """Prepare to give a node the prefix in its fourth slot; calling the result is the change itself.
+    def allocate(self, granted: frozenset[str]) -> Callable[[], None] | None:
+        """Prepare to have exactly these nodes own their fourth prefix; calling the result is the change itself.
 
         None: this system has no owners.
         """

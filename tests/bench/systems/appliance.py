@@ -15,7 +15,7 @@ import yaml
 
 from tests.bench import process
 from tests.bench.systems.gobgp import find_gobgpd
-from tests.bench.topology import ASN, REFLECTOR, TORS, Node, Topology
+from tests.bench.topology import ASN, REFLECTOR, TORS, Topology
 
 
 class Appliance:
@@ -36,10 +36,10 @@ class Appliance:
 
     def start(self, topology: Topology, folder: Path) -> None:
         """Write rr.yaml and allocations.yaml, start rrd, and wait until it says that it is ready."""
-        self._topology, self._granted = topology, frozenset[str]()
+        self._topology = topology
         self._socket = folder / "run" / "rrd.sock"
         self._allocations = folder / "allocations.yaml"
-        self._allocations.write_text(allocations(topology, self._granted))
+        self._allocations.write_text(allocations(topology, frozenset()))
         config = folder / "rr.yaml"
         config.write_text(yaml.safe_dump(configuration(topology, folder), sort_keys=False))
         log = folder / "rrd.log"
@@ -66,11 +66,10 @@ class Appliance:
     def controller(self) -> Sequence[int]:
         return [self._process.pid] if self._process else []
 
-    def grant(self, node: Node) -> Callable[[], None] | None:
+    def allocate(self, granted: frozenset[str]) -> Callable[[], None] | None:
         """A new allocations file beside the old one; the change is the rename."""
-        self._granted |= {node.name}
         fresh = self._allocations.with_suffix(".new")
-        fresh.write_text(allocations(self._topology, self._granted))
+        fresh.write_text(allocations(self._topology, granted))
         return lambda: os.replace(fresh, self._allocations)
 
     def check_command(self) -> Sequence[str] | None:

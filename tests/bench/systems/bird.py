@@ -37,16 +37,15 @@ class Bird:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        self._granted: frozenset[str] = frozenset()
 
     def require(self) -> None:
         find_bird()
 
     def start(self, topology: Topology, folder: Path) -> None:
         """Write the file, start, and wait until port 179 listens."""
-        self._topology, self._granted = topology, frozenset()
+        self._topology = topology
         self._file, self._socket = folder / "bird.conf", folder / "bird.ctl"
-        self._file.write_text(configuration(topology, self._granted))
+        self._file.write_text(configuration(topology, frozenset()))
         log = folder / "bird.log"
         self._process = process.start(
             [find_bird(), "-f", "-c", str(self._file), "-s", str(self._socket)], log
@@ -64,14 +63,13 @@ class Bird:
     def controller(self) -> Sequence[int]:
         return []
 
-    def grant(self, node: Node) -> Callable[[], None] | None:
+    def allocate(self, granted: frozenset[str]) -> Callable[[], None] | None:
         """A new configuration file, and `configure`, which by itself reloads what the change concerns.
 
         `configure soft` and `reload in` of the one session takes as long.
         """
-        self._granted |= {node.name}
         fresh = self._file.with_suffix(".new")
-        fresh.write_text(configuration(self._topology, self._granted))
+        fresh.write_text(configuration(self._topology, granted))
 
         def change() -> None:
             os.replace(fresh, self._file)

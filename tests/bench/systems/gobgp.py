@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.bench import process
-from tests.bench.topology import ASN, REFLECTOR, TORS, Node, Rack, Topology
+from tests.bench.topology import ASN, REFLECTOR, TORS, Rack, Topology
 
 ALL_TAGS = "^0:[0-9]+$"
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -44,7 +44,7 @@ class Gobgp:
         find_gobgpd()
 
     def start(self, topology: Topology, folder: Path) -> None:
-        """Write the file, start, and wait until port 179 listens."""
+        """Write the file, start, and wait until it listens and has read the whole file."""
         file = folder / "gobgpd.toml"
         file.write_text(configuration(topology))
         socket = folder / "gobgpd.sock"
@@ -52,6 +52,9 @@ class Gobgp:
         log = folder / "gobgpd.log"
         self._process = process.start([find_gobgpd(), *arguments, "-f", str(file)], log)
         process.wait_until_listening(self._process, 179, log)
+        process.wait_for(
+            lambda: _knows_tors(socket), 60.0, f"gobgpd does not take its file: see {log}", every=0.05
+        )
 
     def stop(self) -> None:
         if self._process is not None:
@@ -64,11 +67,19 @@ class Gobgp:
     def controller(self) -> Sequence[int]:
         return []
 
-    def grant(self, node: Node) -> Callable[[], None] | None:
+    def allocate(self, granted: frozenset[str]) -> Callable[[], None] | None:
         return None
 
     def check_command(self) -> Sequence[str] | None:
         return None
+
+
+def _knows_tors(socket: Path) -> bool:
+    """It listens before it has read who may dial in; the ToRs come last."""
+    client = Path(find_gobgpd()).with_name("gobgp")
+    command = [str(client), "--target", f"unix://{socket}", "neighbor"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    return all(str(address) in answer.stdout for address in TORS)
 
 
 def configuration(topology: Topology) -> str:
