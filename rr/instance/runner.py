@@ -59,6 +59,8 @@ OUTGROWN_EVERY = 600.0
 _HALF_OF_MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds before the next start of an engine that keeps dying."""
+LOOK_AGAIN = 2.0
+"""Seconds at most before the next look for an engine that somebody else starts."""
 STABLE = 60.0
 """Seconds after which an engine is trusted again and the backoff begins anew."""
 
@@ -140,7 +142,7 @@ class InstanceRunner:
                 self._lost(_first(group))
             failures = 0 if time.monotonic() - began > STABLE else failures + 1
             pause = BACKOFF[min(failures, len(BACKOFF)) - 1] if failures else BACKOFF[0]
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause if self.program else min(pause, LOOK_AGAIN))
 
     def _lost(self, error: BaseException) -> None:
         was_running = self.health.state is EngineState.RUNNING
@@ -233,9 +235,10 @@ class InstanceRunner:
 
     async def _hangs(self, why: str) -> None:
         """Say it, and end the engine where we start it: whoever reaches for it next starts another."""
+        if self.program is None:
+            raise EngineUnavailable(f"it hangs: {why}", "restart the engine's unit")
         self._say("engine", self.name, f"the engine of {self.name} hangs: {why}")
-        if self.program is not None:
-            await self._end(Cause.HUNG, f"it hung, {why}")
+        await self._end(Cause.HUNG, f"it hung, {why}")
 
     async def _end(self, cause: Cause, why: str) -> None:
         """End the engine so that its peers keep its routes; whoever reaches for it next starts another."""

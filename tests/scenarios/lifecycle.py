@@ -75,6 +75,11 @@ def build(net: Network, *, settings: Config | None = None, password: str | None 
     appliance = Appliance(
         net, "rr-a", "10.0.0.11", instances=config, allocations=allocations(), settings=settings
     )
+    return populate(net, appliance, password)
+
+
+def populate(net: Network, appliance: Appliance, password: str | None = None) -> Fabric:
+    """Give an appliance its ToRs and nodes, and wait until the ToRs hold all routes."""
     remote = appliance.remote()
     tors = FrrTor(net, "tor-1", TORS[0], to=remote), BirdTor(net, "tor-2", TORS[1], to=remote)
     nodes = {
