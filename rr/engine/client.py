@@ -235,6 +235,11 @@ class Engine:
 
     # Watching
 
+    async def count_paths(self, family: pb.Family) -> int:
+        """How many paths of one family are in the Loc-RIB; the engine counts them in one walk over it."""
+        request = pb.GetTableRequest(table_type=pb.TABLE_TYPE_GLOBAL, family=family)
+        return (await self._call(self._stub.GetTable, request, BULK_DEADLINE)).num_path
+
     async def watch(self, request: pb.WatchEventRequest) -> AsyncIterator[pb.WatchEventResponse]:
         """Yield the engine's events until the connection ends, which raises `EngineUnavailable`."""
         for table_filter in request.table.filters:

@@ -24,7 +24,7 @@ from rr.engine.process import EngineProcess, Program, version_of
 from rr.engine.reconcile import NeedsRestart, Outcome, Reconciler
 from rr.engine.speaker import FAMILIES, Plan, read_received
 from rr.errors import EngineError, EngineRefused, EngineUnavailable
-from rr.instance import sessions
+from rr.instance import sessions, storm
 from rr.instance.continuity import Continuity
 from rr.instance.health import Cause, EngineState, Health
 from rr.instance.mend import mend
@@ -185,7 +185,8 @@ class InstanceRunner:
             self._audit = True
             self.continuity.begin(self.setting.instance.graceful_restart)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._watch(engine))
+                cold = fresh and not self.continuity.comeback.known
+                tasks.create_task(self._watch(engine, stormy=cold and storm.expected(self.view)))
                 tasks.create_task(self._ping(engine))
                 if not fresh:
                     await self._learn_what_was_before(engine)
@@ -283,7 +284,11 @@ class InstanceRunner:
             self._audit = True
             self.poke()
 
-    async def _watch(self, engine: Engine) -> None:
+    async def _watch(self, engine: Engine, *, stormy: bool) -> None:
+        if stormy:
+            families = [FAMILIES[family] for family in self.setting.instance.families]
+            await storm.passed(self.view, engine, families)
+            await sessions.take_census(self.view, engine)
         async for message in engine.watch(events.everything()):
             for event in events.read(message):
                 self.view.apply(event)

@@ -64,11 +64,20 @@ def raise_open_files() -> int:
 
 
 def start(command: Sequence[str], log: Path, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start a daemon with its output in a file."""
+    """Start a daemon with its output in a file, in a session of its own.
+
+    Linux shares CPU time between sessions first: a daemon in the speakers' session has another share than one that
+    started a session of its own, as the appliance's engine does.
+    """
     with log.open("ab") as out:
         try:
             return subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=env
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=env,
+                start_new_session=True,
             )
         except OSError as error:
             raise BenchError(f"cannot start {command[0]}: {error.strerror}") from error
