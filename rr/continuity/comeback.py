@@ -1,49 +1,71 @@
 """One engine's start after another's death: who is awaited, what must wait for them, and when the waiting is over.
 
-Plain state without effects; all times are monotonic seconds. The engine itself defers its routes to peers until
-everybody's End-of-RIB is there (RFC 4724, section 4.1). It cannot do so for peers without graceful restart, which send
-none: there the ToRs are held back instead, until those peers' routes are in.
+Plain state without effects; all times are monotonic seconds. A restarted speaker defers its routes until everybody's
+End-of-RIB is there (RFC 4724, section 4.1), or else its peers drop what has not come yet. The engine knows how to, but
+it does not wait for peers without graceful restart, nor for those that say that they have restarted themselves (FRR
+says so for two minutes after its start). So ToRs are let in only when the nodes' routes are in.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from rr.continuity.roster import Known
 from rr.net import Address
 
 SETTLED = 1.0
-"""Seconds after its session came up in which a peer without End-of-RIB has sent what it has."""
-SLACK = 5.0
-"""Seconds that the deferral time is exceeded: it begins for each peer when its session comes up."""
+"""Seconds after its session came up in which a node without End-of-RIB has sent what it has."""
+SLACK = 10.0
+"""Seconds that ToRs have to come back, once they are let in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """A peer whose session is up."""
+
+    address: Address
+    ended: frozenset[str] = frozenset()
+    """The address families of which it has sent everything (RFC 4724, End-of-RIB)."""
 
 
 @dataclass(slots=True)
 class Comeback:
     """The awaited peers of one engine's life."""
 
-    known: Mapping[Address, Known]
-    began: float
-    patience: float
-    """Seconds that peers are awaited: the deferral time."""
-    _up: dict[Address, float] = field(default_factory=dict)
-    """Since when awaited peers are up."""
+    known: Mapping[Address, Known] = field(default_factory=dict)
+    tors: frozenset[Address] = frozenset()
+    began: float = 0.0
+    patience: float = 0.0
+    """Seconds that nodes are awaited: the deferral time."""
+    _since: dict[Address, float] = field(default_factory=dict)
+    _complete: set[Address] = field(default_factory=set)
 
-    def see(self, up: set[Address], now: float) -> None:
-        """Take note of who is up."""
-        self._up = {a: self._up.get(a, now) for a in self.known.keys() & up}
+    def see(self, present: Iterable[Present], now: float) -> None:
+        """Take note of who is up, and who has sent everything."""
+        here = {peer.address: peer for peer in present if peer.address in self.known}
+        self._since = {address: self._since.get(address, now) for address in here}
+        self._complete = {a for a, peer in here.items() if self._has_sent_all(peer, now)}
+
+    def _has_sent_all(self, peer: Present, now: float) -> bool:
+        graceful = self.known[peer.address].graceful
+        ended = bool(graceful) and peer.ended.issuperset(graceful or ())
+        return ended or now - self._since[peer.address] >= SETTLED
 
     @property
     def missing(self) -> set[Address]:
-        """Who was up before and is not yet."""
-        return self.known.keys() - self._up.keys()
+        """Who was up before and is not."""
+        return self.known.keys() - self._since.keys()
+
+    def awaited(self, now: float) -> set[Address]:
+        """Who may still come back as if nothing had been; nobody waits for the others any more."""
+        if now - self.began <= self.patience:
+            return self.missing
+        return self.missing & self.tors if not self.over(now) else set()
 
     def over(self, now: float) -> bool:
         """Say whether nobody is awaited any more."""
         return not self.missing or now - self.began > self.patience + SLACK
 
-    def holds_tors(self, tors: set[Address], now: float) -> bool:
-        """Say whether ToRs must not be let in yet: a node that sends no End-of-RIB has not sent its routes."""
-        if now - self.began > self.patience:
-            return False
-        silent = [a for a, known in self.known.items() if known.graceful == () and a not in tors]
-        return any(now - self._up.get(a, now) < SETTLED for a in silent)
+    def holds_tors(self, now: float) -> bool:
+        """Say whether ToRs must not be let in yet: a node's routes are not there."""
+        waits = bool(self.known.keys() - self.tors - self._complete)
+        return waits and now - self.began <= self.patience

@@ -23,6 +23,7 @@ STATES = {
     pb.PeerState.SESSION_STATE_OPENCONFIRM: "openconfirm",
     pb.PeerState.SESSION_STATE_ESTABLISHED: "established",
 }
+_FAMILIES = {pb.Family.AFI_IP: "ipv4", pb.Family.AFI_IP6: "ipv6"}
 BATCH = 500
 """Paths in one message at most."""
 
@@ -66,6 +67,8 @@ class EndOfRib:
 
     peer: Address
     router_id: str
+    family: str = ""
+    """The address family, as the configuration calls it; empty for one that it does not know."""
 
 
 Event = PeerChanged | RouteSeen | RouteGone | EndOfRib
@@ -94,7 +97,8 @@ def read(message: pb.WatchEventResponse) -> Iterator[Event]:
         if path.nlri.HasField("prefix"):
             yield read_path(path)
         else:
-            yield EndOfRib(address(path.neighbor_ip), _router_id(path.source_id))
+            family = _FAMILIES.get(path.family.afi, "")
+            yield EndOfRib(address(path.neighbor_ip), _router_id(path.source_id), family)
 
 
 def read_peer(message: pb.Peer, *, initial: bool) -> PeerChanged:

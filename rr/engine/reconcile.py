@@ -218,6 +218,7 @@ class Reconciler:
         self.syncing = _syncing(peers)
         opening = not ranges
         await self._groups(plan, groups, ranges, outcome)
+        await self._hand_back(plan, peers, returning.awaited if returning else frozenset(), outcome)
         if opening and returning:
             await self._take_back(returning, peers, outcome)
             if returning.hold_tors:
@@ -225,7 +226,6 @@ class Reconciler:
         await self._tors(plan, peers, outcome, restarting=opening and returning is not None)
         await self._ranges(plan, ranges, outcome)
         await self._close_strays(plan, peers, outcome)
-        await self._hand_back(plan, peers, returning.awaited if returning else frozenset(), outcome)
         for name in groups.keys() - plan.groups.keys():
             await self._forget_group(name, outcome)
 

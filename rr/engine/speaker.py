@@ -24,6 +24,8 @@ _BFD_INTERVAL = 300_000
 """Microseconds between BFD packets; three lost ones are a failure."""
 _BFD_MULTIPLIER = 3
 _BGP_PORT = 179
+_TOR_DEFERRAL = 5
+"""Seconds that a restarted engine waits for others on a ToR's account: the nodes' routes were in before the ToR was."""
 _GTSM_TTL = 255
 """RFC 5082: a directly connected peer's packets arrive with the TTL they were sent with."""
 
@@ -150,6 +152,7 @@ def _session(instance: Instance) -> Session:
 def _tor(instance: Instance, tor: Tor, secret: Secrets) -> ExplicitPeer:
     session = replace(
         _session(instance),
+        deferral_time=min(_TOR_DEFERRAL, instance.graceful_restart.deferral_time),
         add_paths=tor.add_paths,
         passive=tor.passive,
         password=secret(tor.password_file),

@@ -5,13 +5,12 @@ import time
 from collections.abc import Awaitable, Callable
 
 from rr.config.model import GracefulRestart
-from rr.continuity.comeback import Comeback
+from rr.continuity.comeback import Comeback, Present
 from rr.continuity.roster import Roster
 from rr.engine import events, speaker
 from rr.engine.pb import gobgp_pb2 as pb
 from rr.engine.speaker import Plan, Returning
 from rr.errors import StateError
-from rr.net import Address
 from rr.view.live import LiveView
 
 LOOK_EVERY = 0.25
@@ -29,7 +28,7 @@ class Continuity:
         self.roster = roster
         self.problem: str | None = None
         """Why the roster cannot be kept."""
-        self.comeback = Comeback({}, 0.0, 0.0)
+        self.comeback = Comeback()
         self.restarting = False
         """Whether the engine takes back the peers of the one before it, and not all are there yet."""
         self._view = view
@@ -40,18 +39,17 @@ class Continuity:
     def begin(self, settings: GracefulRestart) -> None:
         """Await whoever was up just now, and so still forwards by what the engine before told it."""
         known = self.roster.fresh(time.time(), settings.restart_time)
-        self.comeback = Comeback(known, time.monotonic(), settings.deferral_time)
+        tors = frozenset(self._view.rules.tors())
+        self.comeback = Comeback(known, tors, time.monotonic(), settings.deferral_time)
 
     def returning(self, plan: Plan) -> Returning | None:
         """What the engine must know of the peers before it lets anybody in; None where nobody is known."""
         comeback, now = self.comeback, time.monotonic()
         if not comeback.known:
             return None
-        return Returning(
-            speaker.returning_nodes(plan, comeback.known),
-            comeback.holds_tors(set(plan.peers), now),
-            frozenset() if comeback.over(now) else frozenset(comeback.missing),
-        )
+        awaited = comeback.awaited(now)
+        nodes = speaker.returning_nodes(plan, comeback.known.keys() - (comeback.missing - awaited))
+        return Returning(nodes, comeback.holds_tors(now), frozenset(awaited))
 
     def taken_back(self, nodes: int) -> None:
         """The engine was told of this many nodes."""
@@ -59,17 +57,17 @@ class Continuity:
             self.restarting = True
             self._tell(f"takes {nodes} nodes back that were up before")
 
-    async def see_back(self, tors: set[Address], syncing: Callable[[], Awaitable[bool]]) -> bool:
+    async def see_back(self, syncing: Callable[[], Awaitable[bool]]) -> bool:
         """Wait for the next turn of a restart: ToRs that had to wait may be let in, or, then true, it is over.
 
         `syncing` asks the engine whether a ToR still waits for others' routes.
         """
         comeback = self.comeback
-        held = comeback.holds_tors(tors, time.monotonic())
+        held = comeback.holds_tors(time.monotonic())
         while True:
             now = time.monotonic()
-            comeback.see(self._up(), now)
-            if held and not comeback.holds_tors(tors, now):
+            comeback.see(self._present(), now)
+            if held and not comeback.holds_tors(now):
                 return False
             if comeback.over(now) and not await syncing():
                 break
@@ -108,11 +106,11 @@ class Continuity:
             self.roster.learn(events.address(peer.state.neighbor_address), *speaker.read_families(peer))
 
     def _take_note(self) -> None:
-        awaited = () if self.comeback.over(time.monotonic()) else self.comeback.missing
-        self.roster.see(self._up(), time.time(), awaited)
+        up = [peer.address for peer in self._present()]
+        self.roster.see(up, time.time(), self.comeback.awaited(time.monotonic()))
 
-    def _up(self) -> set[Address]:
-        return {peer.address for peer in self._view.peers.values() if peer.up}
+    def _present(self) -> list[Present]:
+        return [Present(p.address, frozenset(p.ended)) for p in self._view.peers.values() if p.up]
 
     def _try(self, step: Callable[[], None]) -> None:
         try:

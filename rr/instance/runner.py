@@ -61,7 +61,7 @@ BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds before the next start of an engine that keeps dying."""
 LOOK_AGAIN = 2.0
 """Seconds at most before the next look for an engine that somebody else starts."""
-STABLE = 60.0
+STABLE = 5.0
 """Seconds after which an engine is trusted again and the backoff begins anew."""
 
 Say = Callable[[str, str, str], None]
@@ -278,9 +278,9 @@ class InstanceRunner:
 
     async def _see_back(self, reconciler: Reconciler) -> None:
         """Follow a restart; at each of its turns the engine is looked at whole."""
-        tors, over = self.setting.plan.peers, False
+        over = False
         while not over:
-            over = await self.continuity.see_back(set(tors), lambda: reconciler.look_for_sync(tors))
+            over = await self.continuity.see_back(lambda: reconciler.look_for_sync(self.setting.plan.peers))
             self._audit = True
             self.poke()
 

@@ -53,6 +53,8 @@ class Peer:
     heard_of: float = float("-inf")
     """When the peer last sent something, in monotonic seconds."""
     heard: dict[Network, Heard] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
+    """The address families of which it has sent everything since its session came up."""
 
     @property
     def up(self) -> bool:
@@ -91,6 +93,7 @@ class LiveView:
             self._forget(event.peer, event.prefix)
         elif isinstance(event, EndOfRib):
             self._alive(event.peer, event.router_id)
+            self.peers[event.peer].ended.add(event.family)
         elif isinstance(event, PeerChanged):
             self._peer(event)
 
@@ -173,6 +176,7 @@ class LiveView:
 
     def _down(self, peer: Peer) -> None:
         """What is kept for a restarting peer was said again as stale before this; the rest is gone."""
+        peer.ended.clear()
         self.crossings.went_down(peer.address)
         kept = {prefix: heard for prefix, heard in peer.heard.items() if heard.accepted and heard.stale}
         for prefix in [p for p in peer.heard if p not in kept]:

@@ -2,7 +2,9 @@
 
 from tests.lab.appliance import Appliance
 from tests.lab.bird import BirdNode, BirdTor
+from tests.lab.crowd import Crowd
 from tests.lab.exabgp import ExabgpNode, ExabgpTor
+from tests.lab.forwarding import Forwarding
 from tests.lab.frr import FrrNode, FrrTor
 from tests.lab.gobgp import BareReflector, GobgpNode, GobgpTor
 from tests.lab.network import Host, Network
@@ -15,8 +17,10 @@ __all__ = [
     "BareReflector",
     "BirdNode",
     "BirdTor",
+    "Crowd",
     "ExabgpNode",
     "ExabgpTor",
+    "Forwarding",
     "FrrNode",
     "FrrTor",
     "GobgpNode",

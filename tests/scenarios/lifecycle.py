@@ -64,9 +64,19 @@ class Fabric:
         return (*self.tors, *self.nodes.values())
 
 
-def build(net: Network, *, settings: Config | None = None, password: str | None = None) -> Fabric:
-    """Set the fabric up and wait until the ToRs hold all of its routes; `password` is the nodes'."""
+def build(
+    net: Network,
+    *,
+    settings: Config | None = None,
+    speaker: Config | None = None,
+    password: str | None = None,
+) -> Fabric:
+    """Set the fabric up and wait until the ToRs hold all of its routes.
+
+    `settings` are more keys of rr.yaml, `speaker` more of its instance, `password` is the nodes'.
+    """
     config = instances()
+    config["main"] |= speaker or {}
     if password is not None:
         secret = net.folder / "password"
         secret.write_text(f"{password}\n")
