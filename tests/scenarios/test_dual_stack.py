@@ -5,27 +5,15 @@ from typing import Any
 
 import pytest
 
-from tests.lab import (
-    Appliance,
-    BirdNode,
-    BirdTor,
-    ExabgpNode,
-    FrrNode,
-    FrrTor,
-    GobgpNode,
-    Network,
-    Peer,
-    all_established,
-    eventually,
-)
+from tests.lab import Appliance, BirdTor, FrrTor, Network, Peer, all_established, eventually
+from tests.lab.kinds import NODE_KINDS
 from tests.lab.listening import Listening
 from tests.lab.peer import Transport
 
 pytestmark = pytest.mark.root
 
-KINDS: dict[str, type[Peer]] = {"frr": FrrNode, "bird": BirdNode, "gobgp": GobgpNode, "exabgp": ExabgpNode}
 TRANSPORTS: tuple[Transport, ...] = ("ipv4", "ipv6", "both")
-NODES = [(kind, over) for kind in KINDS for over in TRANSPORTS]
+NODES = [(kind, over) for kind in NODE_KINDS for over in TRANSPORTS]
 
 
 @dataclass(frozen=True)
@@ -66,7 +54,7 @@ def rack(shared_net: Network) -> Rack:
     rack = Rack(
         appliance,
         {
-            (kind, over): KINDS[kind](
+            (kind, over): NODE_KINDS[kind](
                 shared_net, f"{kind}-{over}", *numbered(kind, over)[:2], to=remote, over=over
             )
             for kind, over in NODES
@@ -108,7 +96,7 @@ def at_every_tor(rack: Rack, prefix: str, next_hop: str) -> None:
 
 
 @pytest.mark.parametrize("over", TRANSPORTS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NODE_KINDS)
 def test_prefixes_of_both_families_reach_every_tor_from(rack: Rack, kind: str, over: Transport) -> None:
     """From a node over one or two sessions to FRR and BIRD ToRs over IPv4, IPv6 and both: next hop unchanged."""
     for version, (prefix, next_hop) in pods(kind, over).items():

@@ -7,25 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.lab import (
-    Appliance,
-    BirdNode,
-    BirdTor,
-    ExabgpNode,
-    FrrNode,
-    FrrTor,
-    GobgpNode,
-    Network,
-    Path,
-    Peer,
-    all_established,
-    eventually,
-)
+from tests.lab import Appliance, BirdTor, FrrTor, Network, Path, Peer, all_established, eventually
+from tests.lab.kinds import NODE_KINDS
 
 pytestmark = pytest.mark.root
 
 CLUSTER_ID = "10.0.0.99"
-KINDS: dict[str, type[Peer]] = {"frr": FrrNode, "bird": BirdNode, "gobgp": GobgpNode, "exabgp": ExabgpNode}
 RACKS = {"rack-1": "10.2", "rack-2": "10.3"}
 SHARED = "10.100.0.100/32"
 """A VIP of all eight nodes, in both racks."""
@@ -67,7 +54,7 @@ def instances(reflect: dict[str, str]) -> dict[str, Any]:
 
 def owned() -> Iterator[tuple[str, str, str, str, str]]:
     """Name, rack, address, pod prefix and VIP of every node."""
-    for number, (rack, kind) in enumerate(product(RACKS, KINDS), start=1):
+    for number, (rack, kind) in enumerate(product(RACKS, NODE_KINDS), start=1):
         address = f"{RACKS[rack]}.0.{10 + number}"
         yield f"{kind}-{rack[-1]}", rack, address, f"10.244.{number}.0/24", f"10.100.0.{number}/32"
 
@@ -87,7 +74,7 @@ def fabric(shared_net: Network) -> Fabric:
         "rack-2": BirdTor(shared_net, "tor-2", "10.3.1.1", to=remote),
     }
     nodes = {
-        name: Member(KINDS[name[:-2]](shared_net, name, address, to=remote), rack, pod, vip)
+        name: Member(NODE_KINDS[name[:-2]](shared_net, name, address, to=remote), rack, pod, vip)
         for name, rack, address, pod, vip in owned()
     }
     fabric = Fabric(appliance, nodes, tors)

@@ -10,7 +10,6 @@ from tests.lab import (
     Appliance,
     BirdNode,
     BirdTor,
-    ExabgpNode,
     FrrNode,
     FrrTor,
     GobgpNode,
@@ -20,11 +19,11 @@ from tests.lab import (
     eventually,
     never,
 )
+from tests.lab.kinds import NODE_KINDS
 from tests.lab.listening import Listening
 
 pytestmark = pytest.mark.root
 
-KINDS: dict[str, type[Peer]] = {"frr": FrrNode, "bird": BirdNode, "gobgp": GobgpNode, "exabgp": ExabgpNode}
 NODES_SECRET, TOR_SECRET = "the-nodes-own", "only-for-this-ToR"
 DEFAULT, DEFAULT6 = "0.0.0.0/0", "::/0"
 
@@ -86,7 +85,7 @@ def fabric(shared_net: Network, tmp_path_factory: pytest.TempPathFactory) -> Fab
     )
     to = appliance.remote()
     nodes: dict[str, Peer] = {}
-    for number, (kind, node) in enumerate(KINDS.items(), start=11):
+    for number, (kind, node) in enumerate(NODE_KINDS.items(), start=11):
         nodes[f"md5-{kind}"] = node(
             shared_net, f"md5-{kind}", f"10.2.0.{number}", to=to, password=NODES_SECRET
         )

@@ -5,25 +5,14 @@ from typing import Any
 
 import pytest
 
-from tests.lab import (
-    Appliance,
-    BirdNode,
-    BirdTor,
-    ExabgpNode,
-    FrrNode,
-    FrrTor,
-    GobgpNode,
-    Network,
-    Peer,
-    all_established,
-    eventually,
-)
+from tests.lab import Appliance, BirdTor, FrrTor, GobgpNode, Network, Peer, all_established, eventually
+from tests.lab.kinds import NODE_KINDS
 from tests.lab.listening import Listening
 from tests.lab.process import Process
 
 pytestmark = pytest.mark.root
 
-KINDS: tuple[type[Peer], ...] = (FrrNode, BirdNode, GobgpNode, ExabgpNode) * 2
+KINDS = (*NODE_KINDS.values(),) * 2
 ADDRESSES = [f"10.2.0.{11 + number}" for number in range(8)]
 V6_ADDRESSES = [f"fd00:2::{11 + number}" for number in range(8)]
 OPEN, OPEN6 = "10.100.0.1/32", "fd00:10:100::1/128"
