@@ -28,6 +28,9 @@ ASSIGNMENT = "global"
 IMPORT, EXPORT = "rr-import", "rr-export"
 """The only two policies. Their names never change: an assigned policy that vanishes opens the filter."""
 
+_LONGEST_MESSAGE = 128
+"""Bytes of an administrative message that every speaker shows; RFC 9003 allows 255, RFC 8203 before it 128."""
+
 Response = TypeVar("Response", bound=Message)
 Outcome = TypeVar("Outcome")
 
@@ -224,6 +227,18 @@ class Engine:
         text = _address(str(address))
         await self._call(self._stub.ResetPeer, pb.ResetPeerRequest(address=text, communication=message))
 
+    async def disable(self, address: Address, message: str) -> None:
+        """Close a peer's session (Cease, Administrative Shutdown, RFC 9003) and let it stay closed."""
+        _communication(message)
+        request = pb.DisablePeerRequest(address=_address(str(address)), communication=message)
+        await self._call(self._stub.DisablePeer, request)
+
+    async def shut_down(self, address: Address, message: str) -> None:
+        """Close a peer's session (Cease, Administrative Shutdown, RFC 9003); it may come back at once."""
+        _communication(message)
+        request = pb.ShutdownPeerRequest(address=_address(str(address)), communication=message)
+        await self._call(self._stub.ShutdownPeer, request)
+
     async def adj_in(self, address: Address, family: pb.Family) -> list[pb.Path]:
         """What one peer announces in one family, before the policy, loops included."""
         # enable_filtered would corrupt the very table that it lists.
@@ -282,6 +297,11 @@ def _address(text: str) -> str:
         return str(ip_address(text))
     except ValueError:
         raise EngineRefused(f"{text!r} is not an IP address") from None
+
+
+def _communication(message: str) -> None:
+    if len(message.encode()) > _LONGEST_MESSAGE:
+        raise EngineRefused(f"the message {message!r} is longer than {_LONGEST_MESSAGE} bytes")
 
 
 def _families_named(settings: pb.Peer | pb.PeerGroup) -> None:

@@ -106,6 +106,8 @@ def _actions(statement: Statement) -> pb.Actions:
         actions.local_pref.value = _NEUTRAL_PREFERENCE
         actions.med.CopyFrom(pb.MedAction(type=pb.MedAction.TYPE_REPLACE, value=0))
         actions.origin_action.origin = pb.ORIGIN_TYPE_IGP
+    if statement.local_pref is not None:
+        actions.local_pref.value = statement.local_pref
     return actions
 
 
@@ -164,7 +166,10 @@ def _as_ours(message: pb.Statement) -> Statement:
         empty_as_path=conditions.HasField("as_path_length"),
         add_community=text if community.type == pb.CommunityAction.TYPE_ADD else None,
         remove_communities=text if community.type == pb.CommunityAction.TYPE_REMOVE else None,
-        neutral=actions.HasField("local_pref"),
+        neutral=actions.HasField("med"),
+        local_pref=actions.local_pref.value
+        if actions.HasField("local_pref") and not actions.HasField("med")
+        else None,
     )
 
 

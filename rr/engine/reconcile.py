@@ -12,7 +12,7 @@ import structlog
 
 from rr.addresses import contains
 from rr.engine import policy as encode
-from rr.engine import speaker
+from rr.engine import shutdown, speaker
 from rr.engine.client import EXPORT, IMPORT, Engine
 from rr.engine.pb import gobgp_pb2 as pb
 from rr.engine.speaker import ExplicitPeer, Identity, Plan, Returning
@@ -169,7 +169,9 @@ class Reconciler:
 
     async def _sessions_in(self, networks: frozenset[Network] | None) -> list[Address]:
         """The engine's peers in these networks: the engine is asked, since it knows of a session first."""
-        known = [encode.address(peer.state.neighbor_address) for peer in await self.engine.peers()]
+        # ToRs first: while a speaker is drained, the traffic of whole racks waits for them.
+        peers = sorted(await self.engine.peers(), key=speaker.is_explicit, reverse=True)
+        known = [encode.address(peer.state.neighbor_address) for peer in peers]
         if networks is None:
             return known
         hosts = {n.network_address for n in networks if n.prefixlen == n.max_prefixlen}
@@ -212,6 +214,8 @@ class Reconciler:
         return any(speaker.is_established(peer) and peer.graceful_restart.local_restarting for peer in listed)
 
     async def _peers(self, plan: Plan, returning: Returning | None, outcome: Outcome) -> None:
+        if plan.farewell:
+            outcome.said += await shutdown.close(self.engine, plan.farewell)
         groups = dict(map(speaker.read_group, await self.engine.groups()))
         ranges = speaker.read_ranges(await self.engine.ranges())
         peers = outcome.peers = await self.engine.peers()

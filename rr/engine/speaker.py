@@ -64,6 +64,8 @@ class ExplicitPeer:
     session: Session
     port: int
     local_address: str
+    shut: bool = False
+    """Somebody keeps it from having a session; no plan says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,13 @@ class Plan:
     ranges: Mapping[Network, str]
     """Which prefixes may dial in, and the group whose settings they get."""
     peers: Mapping[Address, ExplicitPeer]
+    farewell: str = ""
+    """Where nobody may have a session: what everybody is told who has one (RFC 9003)."""
+
+
+def closed(plan: Plan, farewell: str) -> Plan:
+    """The same speaker, closed to everybody."""
+    return replace(plan, ranges={}, peers={}, farewell=farewell)
 
 
 def range_of(plan: Plan, address: Address) -> Network | None:
@@ -251,7 +260,9 @@ def read_peer(message: pb.Peer) -> tuple[Address, ExplicitPeer]:
     transport = message.transport
     # The engine says 0.0.0.0 or :: where it was told nothing.
     source = "" if transport.local_address in ("0.0.0.0", "::", "invalid IP") else transport.local_address
-    peer = ExplicitPeer(_read_session(message, message.conf.peer_asn), transport.remote_port, source)
+    session = _read_session(message, message.conf.peer_asn)
+    shut = message.state.admin_state == pb.PeerState.ADMIN_STATE_DOWN
+    peer = ExplicitPeer(session, transport.remote_port, source, shut)
     return ip_address(message.conf.neighbor_address), peer
 
 

@@ -75,6 +75,8 @@ class Statement:
     """A regular expression over `HIGH:LOW`."""
     neutral: bool = False
     """Level the attributes by which a sender could make its path win: LOCAL_PREF 100, MED 0, ORIGIN IGP."""
+    local_pref: int | None = None
+    """LOCAL_PREF to send; from 1, since the engine takes 0 for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ def statement_text(statement: Statement) -> str:
     return (
         f"{statement.name} {statement.action} {statement.prefixes} {statement.neighbors} {statement.communities}"
         f" {statement.communities_match} {sorted(map(str, statement.next_hops))} {statement.empty_as_path}"
-        f" {statement.add_community} {statement.remove_communities} {statement.neutral}"
+        f" {statement.add_community} {statement.remove_communities} {statement.neutral} {statement.local_pref}"
     )
 
 

@@ -13,6 +13,7 @@ from rr.addresses import network_of, overlap
 from rr.config.model import Instance, Rack
 from rr.ipam.allocations import Allocations, NodeAllocation
 from rr.net import Address, Network
+from rr.policy.drain import draining
 from rr.policy.model import Action, Match, PolicySet, PrefixMatch, Statement
 from rr.policy.tags import ALL_TAGS, VIP, from_tor, rack_tags
 
@@ -63,8 +64,17 @@ class Rules:
         rack = self.instance.racks[self._tors[tor]]
         return next(known.add_paths for known in rack.tors if known.address == tor)
 
-    def build(self, allocations: Allocations, suspended: frozenset[Suspension] = frozenset()) -> PolicySet:
-        """Say what the engine should hold while `allocations` are in force, but for what is suspended."""
+    def build(
+        self,
+        allocations: Allocations,
+        suspended: frozenset[Suspension] = frozenset(),
+        *,
+        leaving: bool = False,
+    ) -> PolicySet:
+        """Say what the engine should hold while `allocations` are in force, but for what is suspended.
+
+        While the speaker is `leaving`, everything that it sends is a last resort (RFC 8326).
+        """
         withheld: dict[str, set[Network]] = {}
         for node, prefix in suspended:
             withheld.setdefault(node, set()).add(prefix)
@@ -72,7 +82,7 @@ class Rules:
             name: self._piece(_Share.of(node, allocations, withheld.get(name, set())))
             for name, node in allocations.nodes.items()
         }
-        return _Build(self, allocations, self._pieces.values()).policy()
+        return draining(_Build(self, allocations, self._pieces.values()).policy(), leaving)
 
     def _piece(self, share: "_Share") -> "_Piece":
         """A node's part of the policy; the one from last time where nothing changed for it."""

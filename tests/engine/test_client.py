@@ -53,6 +53,8 @@ DANGEROUS: dict[str, tuple[Call, str]] = {
     "a deletion of no peer": (lambda e: e.delete_peer(""), "'' is not an IP address"),  # type: ignore[arg-type]
     "a deletion of all": (lambda e: e.delete_peer("all"), "'all' is not an IP address"),  # type: ignore[arg-type]
     "a reset of every peer": (lambda e: e.reset("", "x"), "'' is not an IP address"),  # type: ignore[arg-type]
+    "a shutdown of every peer": (lambda e: e.shut_down("", "x"), "'' is not an IP address"),  # type: ignore[arg-type]
+    "every peer disabled": (lambda e: e.disable("", "x"), "'' is not an IP address"),  # type: ignore[arg-type]
     "a soft reset of all": (lambda e: e.refresh_in("all"), "'all' is not an IP address"),  # type: ignore[arg-type]
     "a soft reset of nobody": (lambda e: e.refresh_out(""), "'' is not an IP address"),  # type: ignore[arg-type]
     "a table of nobody": (lambda e: e.adj_in("", speaker.FAMILIES["ipv4"]), "'' is not an IP address"),  # type: ignore[arg-type]

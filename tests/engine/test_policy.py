@@ -38,6 +38,7 @@ def test_what_was_written_is_read_back_before_and_after_edits(
 ) -> None:
     later = data.draw(later_than(world.allocations))
     policies = [world.rules.build(a) for a in (world.allocations, later)]
+    policies.append(world.rules.build(later, leaving=True))
 
     async def write() -> None:
         engine = await serving(engine_process)

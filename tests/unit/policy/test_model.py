@@ -71,6 +71,7 @@ OTHERS: dict[str, object] = {
     "add_community": "0:1",
     "remove_communities": "0:1",
     "neutral": True,
+    "local_pref": 1,
 }
 
 

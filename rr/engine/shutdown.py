@@ -1,0 +1,70 @@
+"""Close a speaker to everybody: each peer is told that it is meant (RFC 9003), and nobody comes back in.
+
+Ranges go first, so that nodes cannot dial in again; then ToRs, for which the nodes' routes then need not be withdrawn
+one by one; then nodes. No N bit is sent (RFC 8538), so the NOTIFICATION ends a session without graceful restart, and
+the far side drops the routes at once (RFC 4724, section 4).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+
+from rr.engine import speaker
+from rr.engine.client import Engine
+from rr.engine.pb import gobgp_pb2 as pb
+from rr.errors import EngineRefused
+from rr.net import Address
+
+PATIENCE = 5.0
+"""Seconds in which a session that was told to close has done so; then its peer is deleted all the same."""
+LOOK_EVERY = 0.05
+_AT_ONCE = 16
+"""Peers that are told at the same time."""
+
+
+async def close(engine: Engine, message: str) -> list[str]:
+    """Leave no range, no peer and no session, and say so in sentences; an engine that is closed is left alone."""
+    said = []
+    for prefix, group in speaker.read_ranges(await engine.ranges()).items():
+        await engine.delete_range(prefix, group)
+        said.append(f"range {prefix} of {group} closed")
+    peers = await engine.peers()
+    explicit = [peer for peer in peers if speaker.is_explicit(peer)]
+    for chosen, tell in (
+        (explicit, engine.disable),
+        ([p for p in peers if not speaker.is_explicit(p) and _is_up(p)], engine.shut_down),
+    ):
+        up = [_address(peer) for peer in chosen if _is_up(peer)]
+        await _each(up, lambda address, tell=tell: tell(address, message))  # type: ignore[misc]
+        await _until_down(engine, set(up))
+        said += [f"session with {address} closed" for address in up]
+    await _each(map(_address, await engine.peers()), engine.delete_peer)
+    return said
+
+
+async def _until_down(engine: Engine, told: set[Address]) -> None:
+    deadline = asyncio.get_running_loop().time() + PATIENCE
+    while told and asyncio.get_running_loop().time() < deadline:
+        told &= {_address(peer) for peer in await engine.peers() if _is_up(peer)}
+        await asyncio.sleep(LOOK_EVERY if told else 0)
+
+
+async def _each(addresses: Iterable[Address], call: Callable[[Address], Awaitable[None]]) -> None:
+    """Do it to each peer; one that has gone meanwhile needs it no more."""
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(address: Address) -> None:
+        async with gate:
+            try:
+                await call(address)
+            except EngineRefused:
+                return
+
+    await asyncio.gather(*map(one, addresses))
+
+
+def _address(peer: pb.Peer) -> Address:
+    return speaker.read_received(peer)[0]
+
+
+def _is_up(peer: pb.Peer) -> bool:
+    return peer.state.session_state == pb.PeerState.SESSION_STATE_ESTABLISHED
