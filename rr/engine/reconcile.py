@@ -53,6 +53,8 @@ class Outcome:
     """After an audit: the engine's sessions."""
     taken_back: int = 0
     """Nodes of the engine before this one that it was told of."""
+    resent: bool = False
+    """Everybody has been sent everything again."""
 
 
 class Reconciler:
@@ -119,6 +121,7 @@ class Reconciler:
             outcome.said.append(f"policy in force: {len(wanted.imports)} import statements")
             await self._refresh(None, outward=False)
             await self._refresh(None, outward=True)
+            outcome.resent = True
             return
         change = between(self.held, wanted)
         if not change:
@@ -130,6 +133,11 @@ class Reconciler:
         outcome.said.append(_sentence(change))
         await self._refresh(change.senders, outward=False)
         await self._refresh(change.receivers, outward=True)
+        outcome.resent = change.receivers is None
+
+    async def resend(self) -> None:
+        """Send everybody everything again."""
+        await self._refresh(None, outward=True)
 
     async def _replace(self, wanted: PolicySet) -> None:
         self.held = None

@@ -31,9 +31,9 @@ async def close(engine: Engine, message: str) -> list[str]:
     explicit = [peer for peer in peers if speaker.is_explicit(peer)]
     for chosen, tell in (
         (explicit, engine.disable),
-        ([p for p in peers if not speaker.is_explicit(p) and _is_up(p)], engine.shut_down),
+        ([p for p in peers if not speaker.is_explicit(p) and speaker.is_established(p)], engine.shut_down),
     ):
-        up = [_address(peer) for peer in chosen if _is_up(peer)]
+        up = [_address(peer) for peer in chosen if speaker.is_established(peer)]
         await _each(up, lambda address, tell=tell: tell(address, message))  # type: ignore[misc]
         await _until_down(engine, set(up))
         said += [f"session with {address} closed" for address in up]
@@ -44,7 +44,7 @@ async def close(engine: Engine, message: str) -> list[str]:
 async def _until_down(engine: Engine, told: set[Address]) -> None:
     deadline = asyncio.get_running_loop().time() + PATIENCE
     while told and asyncio.get_running_loop().time() < deadline:
-        told &= {_address(peer) for peer in await engine.peers() if _is_up(peer)}
+        told &= {_address(peer) for peer in await engine.peers() if speaker.is_established(peer)}
         await asyncio.sleep(LOOK_EVERY if told else 0)
 
 
@@ -64,7 +64,3 @@ async def _each(addresses: Iterable[Address], call: Callable[[Address], Awaitabl
 
 def _address(peer: pb.Peer) -> Address:
     return speaker.read_received(peer)[0]
-
-
-def _is_up(peer: pb.Peer) -> bool:
-    return peer.state.session_state == pb.PeerState.SESSION_STATE_ESTABLISHED

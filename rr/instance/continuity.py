@@ -42,6 +42,10 @@ class Continuity:
         tors = frozenset(self._view.rules.tors())
         self.comeback = Comeback(known, tors, time.monotonic(), settings.deferral_time)
 
+    def await_nobody(self) -> None:
+        """Nobody is to come back: sessions are ended on purpose, and peers drop the routes."""
+        self.comeback = Comeback({}, 0.0, 0.0)
+
     def returning(self, plan: Plan) -> Returning | None:
         """What the engine must know of the peers before it lets anybody in; None where nobody is known."""
         comeback, now = self.comeback, time.monotonic()

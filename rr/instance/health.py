@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from rr.policy.drain import draining
 from rr.policy.model import PolicySet
 
 
@@ -51,10 +52,10 @@ class Health:
 
     @property
     def digest(self) -> str | None:
-        """The digest of the policy in force, computed once per policy."""
+        """The digest of the policy in force, computed once per policy; a drain does not change it."""
         if self._digested is not self.policy:
             self._digested = self.policy
-            self._digest = self.policy.digest() if self.policy else None
+            self._digest = draining(self.policy, False).digest() if self.policy else None
         return self._digest
 
     def become(self, state: EngineState) -> None:

@@ -16,13 +16,14 @@ import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from rr.config.model import Instance
+from rr.continuity.drain import FAREWELL, Drain
 from rr.continuity.roster import Roster
 from rr.engine import events
 from rr.engine.client import Engine
 from rr.engine.pb import gobgp_pb2 as pb
 from rr.engine.process import EngineProcess, Program, version_of
 from rr.engine.reconcile import NeedsRestart, Outcome, Reconciler
-from rr.engine.speaker import FAMILIES, Plan, read_received
+from rr.engine.speaker import FAMILIES, Plan, closed, read_received
 from rr.errors import EngineError, EngineRefused, EngineUnavailable
 from rr.instance import sessions, storm
 from rr.instance.continuity import Continuity
@@ -30,6 +31,7 @@ from rr.instance.health import Cause, EngineState, Health
 from rr.instance.mend import mend
 from rr.ipam.allocations import Allocations, diff
 from rr.net import Address
+from rr.policy.drain import draining
 from rr.policy.model import PolicySet
 from rr.policy.rules import Rules, Suspension
 from rr.view.live import LiveView
@@ -103,6 +105,9 @@ class InstanceRunner:
         self._audited = self._compared = time.monotonic()
         self.allocated = False
         """Whether allocations were ever known; an adopted engine keeps its policy until they are."""
+        self.drain: Drain | None = None
+        self.resent: float | None = None
+        self.emptied = False
         self._suspended: frozenset[Suspension] = frozenset()
         self._leaking: set[Address] = set()
         self._withheld: set[Address] = set()
@@ -122,6 +127,24 @@ class InstanceRunner:
         self.view.revoked(iter(diff(self.view.allocations, allocations).revoked))
         self.view.allocations = allocations
         self.poke()
+
+    def maintain(self, drain: Drain | None) -> None:
+        """Take what was decided about serving; what differs is applied at once. See `rr.continuity.drain`."""
+        self.drain, self.resent, self.emptied = drain, None, False
+        if self.closed:
+            self.continuity.await_nobody()
+        self._audit = True
+        self.poke()
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody may have a session."""
+        return self.drain is not None and self.drain.closed
+
+    @property
+    def plan(self) -> Plan:
+        """What the engine should be, besides its policy."""
+        return closed(self.setting.plan, FAREWELL) if self.closed else self.setting.plan
 
     def poke(self) -> None:
         """Have the engine compared with what is wanted, now."""
@@ -152,6 +175,7 @@ class InstanceRunner:
             self.continuity.ended()
         self.health.in_force, self.health.pid, self.health.problem = False, None, str(error)
         self.applied.clear()
+        self.resent = None
         self.view.restarted()
         otherwise = Cause.SETTINGS if isinstance(error, NeedsRestart) else Cause.DIED
         cause, why = self._ending or (otherwise, str(error))
@@ -184,6 +208,8 @@ class InstanceRunner:
             )
             self._audit = True
             self.continuity.begin(self.setting.instance.graceful_restart)
+            if self.closed:
+                self.continuity.await_nobody()
             async with asyncio.TaskGroup() as tasks:
                 cold = fresh and not self.continuity.comeback.known
                 tasks.create_task(self._watch(engine, stormy=cold and storm.expected(self.view)))
@@ -390,10 +416,12 @@ class InstanceRunner:
         audit, self._audit = self._audit, False
         reflecting = self.view.suspended()
         began = time.monotonic()
-        plan = self.setting.plan
+        plan, drain = self.plan, self.drain
         outcome = await reconciler.run(
             self._wanted(reflecting), plan, audit=audit, returning=self.continuity.returning(plan)
         )
+        if drain is not None and self.resent is None and not outcome.resent:
+            await reconciler.resend()
         if audit:
             self._audited = time.monotonic()
             self._audit_took = self._audited - began
@@ -405,6 +433,9 @@ class InstanceRunner:
             await self._learn_looped(reconciler.engine, outcome.peers or ())
         self._suspended = reflecting
         self._settled(outcome, reconciler)
+        if drain is not None and drain is self.drain:
+            self.resent = self.resent or time.monotonic()
+            self.emptied = self.emptied or (drain.closed and outcome.peers == [])
         if not self._wake.is_set():
             self.applied.set()
 
@@ -412,9 +443,10 @@ class InstanceRunner:
         """What the policy should be, given what is held: where no allocations were ever known, what is held stays."""
 
         def wanted(held: PolicySet | None) -> PolicySet:
+            leaving = self.drain is not None and self.drain.on
             if held is not None and not self.allocated:
-                return held
-            return self.view.rules.build(self.view.allocations, reflecting)
+                return draining(held, leaving)
+            return self.view.rules.build(self.view.allocations, reflecting, leaving=leaving)
 
         return wanted
 
