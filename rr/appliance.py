@@ -21,10 +21,12 @@ from rr.config.host import check_host
 from rr.config.load import load, parse
 from rr.config.model import Config
 from rr.config.secrets import read_secret
+from rr.continuity.drain import FILE as DRAINS
+from rr.continuity.drain import WAIT, Drains, phase
 from rr.continuity.roster import Roster
 from rr.engine import addresses
 from rr.engine.client import Engine
-from rr.engine.process import Program, find_program, strays, try_out
+from rr.engine.process import EngineProcess, Program, find_program, strays, try_out
 from rr.engine.speaker import Plan, plan, read_identity
 from rr.errors import AllocationsError, ConfigError, EngineError, EngineUnavailable, RRError
 from rr.instance.health import EngineState
@@ -57,6 +59,7 @@ class Appliance:
         self.counters = Counters(self.registry)
         self.history = EventHistory(config.state_dir / "events.jsonl")
         self.keeper = self._keeper(config)
+        self.drains = Drains(config.state_dir / DRAINS, self.history.add)
         self.instances: dict[str, InstanceRunner] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.restart_http: asyncio.Event = asyncio.Event()
@@ -80,6 +83,11 @@ class Appliance:
             name = engine.directory.name
             self.history.add("engine", name, f"the engine of {name} was stopped: there is no such instance")
 
+    async def recall_drains(self) -> None:
+        """Learn which instances are not to serve."""
+        engines = {name: EngineProcess(self.settings.run_dir / name) for name in self.settings.instances}
+        await self.drains.recall({name: e.socket for name, e in engines.items() if e.pid() is not None})
+
     def start_instances(self) -> None:
         """Begin to look after every configured instance."""
         for name in self.settings.instances:
@@ -92,6 +100,7 @@ class Appliance:
         if self.keeper.known:
             runner.allocate(self.keeper.allocations)
         self.instances[name] = runner
+        self.drains.take_over(name, runner)
         self.tasks[name] = asyncio.create_task(runner.run(), name=f"instance {name}")
         self.tasks[name].add_done_callback(self._instance_ended)
 
@@ -240,6 +249,7 @@ class Appliance:
 
     async def _remove_instance(self, name: str) -> None:
         task, runner = self.tasks.pop(name), self.instances.pop(name)
+        await self.drains.forget(name)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await runner.stop_engine()
@@ -284,6 +294,8 @@ class Appliance:
     def problems(self) -> list[Row]:
         """What an operator should look at, the worst first."""
         found = report.ipam_problems(self.keeper)
+        if self.drains.problem:
+            found.append(report.warning(f"The state is not kept: {self.drains.problem}"))
         found += [
             report.critical(f"{a} is not an address of this host: no peer reaches it")
             for a in sorted(map(str, self._missing))
@@ -300,7 +312,11 @@ class Appliance:
 
     def peers(self) -> list[Row]:
         """All sessions."""
-        return [row for runner in self.instances.values() for row in rows.peers(runner.view)]
+        return [
+            {**row, "drain": phase(runner)}
+            for runner in self.instances.values()
+            for row in rows.peers(runner.view)
+        ]
 
     def routes(self, prefix: str | None) -> list[Row]:
         """Accepted routes."""
@@ -399,15 +415,30 @@ class Appliance:
             return f"BFD runs on sessions of {runner.name}, and peers drop its routes as soon as BFD packets stop"
         return None
 
+    async def drain(self, instance: str | None, wait: float | None) -> list[Row]:
+        """Take one instance or all out of use."""
+        wait = WAIT if wait is None else wait
+        told = [(runner, await self.drains.begin(runner.name, wait)) for runner in self._named(instance)]
+        return [{**report.drain(runner), "text": text} for runner, text in told]
+
+    async def undrain(self, instance: str | None) -> list[Row]:
+        """Let one instance or all serve again."""
+        told = [(runner, await self.drains.end(runner.name)) for runner in self._named(instance)]
+        await self._applied()
+        return [{**report.drain(runner), "text": text} for runner, text in told]
+
+    def _named(self, instance: str | None) -> list[InstanceRunner]:
+        if instance is not None and instance not in self.instances:
+            raise NotFound(f"there is no instance {instance}", f"it is one of {', '.join(self.instances)}")
+        return [self.instances[instance]] if instance else list(self.instances.values())
+
     def explain(self, prefix: str, from_: str, instance: str | None) -> Row:
         """Judge an announcement, and say where the route would go."""
         runner, peer = self._asked(from_, instance)
         return report.explanation(runner, peer, ip_network(prefix))
 
     def _asked(self, from_: str, instance: str | None) -> tuple[InstanceRunner, Address]:
-        if instance is not None and instance not in self.instances:
-            raise NotFound(f"there is no instance {instance}", f"it is one of {', '.join(self.instances)}")
-        chosen = [self.instances[instance]] if instance else list(self.instances.values())
+        chosen = self._named(instance)
         candidates = self._addresses(from_)
         for runner in chosen:
             for address in candidates:

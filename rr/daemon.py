@@ -49,6 +49,7 @@ class Daemon:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.heard.wait(), FIRST_READING)
         await self.appliance.end_strays()
+        await self.appliance.recall_drains()
         self.appliance.start_instances()
         http = asyncio.create_task(self.serve())
         reloads = asyncio.create_task(self._follow_hangups())

@@ -1,8 +1,10 @@
 """What the appliance says of itself: rows for status, problems, allocations, topology and explanations. Reads, only."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
+from rr.continuity.drain import Phase, phase, seconds_left
 from rr.instance.health import Cause, EngineState
 from rr.instance.runner import InstanceRunner
 from rr.ipam.keeper import Keeper
@@ -40,6 +42,7 @@ def instance(runner: InstanceRunner) -> Row:
             "awaited": len(runner.continuity.comeback.known),
             "missing": len(runner.continuity.comeback.missing),
         },
+        "drain": drain(runner),
         "policy": {
             "in_force": engine.in_force,
             "digest": engine.digest,
@@ -60,6 +63,19 @@ def instance(runner: InstanceRunner) -> Row:
             "accepted": sum(entry.accepted for entry in heard),
             "rejected": sum(not entry.accepted for entry in heard),
         },
+    }
+
+
+def drain(runner: InstanceRunner) -> Row:
+    """How far an instance is on its way out of use."""
+    left = seconds_left(runner, time.monotonic())
+    decided = runner.drain if phase(runner) is not Phase.SERVING else None
+    return {
+        "instance": runner.name,
+        "state": str(phase(runner)),
+        "since": clock.text(decided.since if decided else None),
+        "seconds_left": None if left is None else round(left, 1),
+        "sessions": len(runner.view.established()),
     }
 
 
@@ -162,9 +178,23 @@ def instance_problems(runner: InstanceRunner) -> list[Row]:
         text = f"engine and rules disagree about the routes of {health.disagreeing} peers"
         problems.append(warning(f"Instance {runner.name}: {text}; please report it"))
     problems += [warning(sentence) for sentence in view.excesses()]
-    if health.state is EngineState.RUNNING:
+    if phase(runner) is not Phase.SERVING:
+        problems.append(warning(_drain_problem(runner)))
+    if health.state is EngineState.RUNNING and not runner.closed:
         problems += [warning(f"Instance {runner.name}: ToR {tor} has no session") for tor in down]
     return problems
+
+
+def _drain_problem(runner: InstanceRunner) -> str:
+    row = drain(runner)
+    since = f"since {row['since']}"
+    if row["state"] == Phase.DRAINED:
+        return f"Instance {runner.name} is drained {since}: `rrctl undrain {runner.name}` lets peers in again"
+    if row["state"] == Phase.CLOSING:
+        return f"Instance {runner.name} is being drained {since}: {row['sessions']} sessions are still up"
+    left = row["seconds_left"]
+    when = "routes are being marked" if left is None else f"sessions end in {left:g} s"
+    return f"Instance {runner.name} is being drained {since}: {when}"
 
 
 def tree(runner: InstanceRunner) -> Row:

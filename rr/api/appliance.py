@@ -120,6 +120,16 @@ class Appliance(Protocol):
         and Refused where now is not the time (unless `force`) or the program cannot be used.
         """
 
+    async def drain(self, instance: str | None, wait: float | None) -> Sequence[Row]:
+        """Take an instance (None: all) out of use, answer at once where each is on its way.
+
+        `wait`: seconds between the marks and the end of sessions, None for the usual. Each row is
+        `{instance, state, since, seconds_left, sessions, text}`. Raises NotFound for an unknown instance.
+        """
+
+    async def undrain(self, instance: str | None) -> Sequence[Row]:
+        """Let an instance (None: all) serve again; answer when engines let peers in, with rows as `drain`'s."""
+
     async def accept(self) -> Row:
         """Put the held allocations in force, answer `{changed: [...]}`.
 

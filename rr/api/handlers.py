@@ -6,7 +6,7 @@ from rr.api import query
 from rr.api.answers import answer, answer_rows
 from rr.api.appliance import Appliance, BadRequest
 from rr.api.health import reasons_not_ready
-from rr.api.keys import KINDS, REASONS, ROLES, STATES
+from rr.api.keys import DRAIN_LONGEST, KINDS, REASONS, ROLES, STATES
 from rr.api.metrics import CONTENT_TYPE, Metrics
 from rr.api.page import PAGE_HEADERS, render
 
@@ -15,6 +15,8 @@ WRITING = frozenset(
         "/api/v1/config/reload",
         "/api/v1/config/diff",
         "/api/v1/ipam/accept",
+        "/api/v1/drain",
+        "/api/v1/undrain",
         "/api/v1/engine/restart",
         "/api/v1/engine/upgrade",
     }
@@ -55,6 +57,8 @@ class Handlers:
             web.post("/api/v1/config/reload", self.reload),
             web.post("/api/v1/config/diff", self.diff),
             web.post("/api/v1/ipam/accept", self.accept),
+            web.post("/api/v1/drain", self.drain),
+            web.post("/api/v1/undrain", self.undrain),
             web.post("/api/v1/engine/restart", self.restart_engine),
             web.post("/api/v1/engine/upgrade", self.upgrade_engine),
         ]
@@ -178,6 +182,16 @@ class Handlers:
         """Let the held allocations through."""
         query.read(request)
         return answer(await self._appliance.accept())
+
+    async def drain(self, request: web.Request) -> web.StreamResponse:
+        """Take an instance, or all, out of use."""
+        asked = query.read(request, instance=query.text, wait=query.seconds(DRAIN_LONGEST))
+        return answer(await self._appliance.drain(asked.get("instance"), asked.get("wait")))
+
+    async def undrain(self, request: web.Request) -> web.StreamResponse:
+        """Let an instance, or all, serve again."""
+        asked = query.read(request, instance=query.text)
+        return answer(await self._appliance.undrain(asked.get("instance")))
 
     async def restart_engine(self, request: web.Request) -> web.StreamResponse:
         """Restart one instance's engine."""

@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 ROLES = ("node", "tor", "pair")
 STATES = ("idle", "connect", "active", "opensent", "openconfirm", "established")
 KINDS = ("pod", "vip")
+DRAIN_STATES = SERVING, DRAINING, CLOSING, DRAINED = ("serving", "draining", "closing", "drained")
+DRAIN_LONGEST = 3600.0
+"""Seconds that a drain may wait at most before it ends sessions."""
 ENGINE_STATES = ("starting", "running", "down")
 REASONS = {
     "unknown-node": "the peer's address belongs to no node that the IPAM knows",
@@ -71,6 +74,9 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
         Key("advertised", "number", "prefixes announced to the peer; null where that is not counted", True),
         Key("families", "list", "the address families of the session", optional=True),
         Key("stale", "number", "routes kept after the session dropped (RFC 4724)", optional=True),
+        Key(
+            "drain", "text", f"how far its instance is drained: one of {_one_of(DRAIN_STATES)}", optional=True
+        ),
     ),
     "routes": (
         Key("instance", "text", "the instance that holds the route"),
@@ -160,6 +166,7 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
             "`{under_way, awaited, missing}`: whether peers of the engine before this one are still to come back, "
             "how many it took back, how many of them are not there",
         ),
+        Key("drain", "object", "how far it is drained: the keys of `drain`, without `text`"),
         Key("policy", "object", "`{in_force, digest, statements, verified, changes, repairs}`"),
         Key("sessions", "object", "`{nodes: {up, known, expected}, tors: {up, expected}}`"),
         Key("routes", "object", "`{accepted, rejected}`, now"),
@@ -211,6 +218,18 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
         Key("version", "text", "the version of the program that is started", True),
     ),
     "ipam.accept": (Key("changed", "list", "what changed, in sentences"),),
+    "drain": (
+        Key("instance", "text", "the instance"),
+        Key(
+            "state",
+            "text",
+            f"one of {_one_of(DRAIN_STATES)}: draining while routes are marked, closing while sessions end",
+        ),
+        Key("since", "time", "when the drain was asked for; null while serving", True),
+        Key("seconds_left", "number", "until sessions end; null before routes are marked, and after", True),
+        Key("sessions", "number", "sessions that are up"),
+        Key("text", "text", "what was done, as a sentence"),
+    ),
     "topology": (
         Key("name", "text", "the appliance's name"),
         Key(

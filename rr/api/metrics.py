@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from rr.api.appliance import Appliance
 from rr.api.health import reasons_not_ready
+from rr.api.keys import DRAIN_STATES
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -33,6 +34,10 @@ FAMILIES: Mapping[str, Family] = {
     "rr_config_loaded_timestamp_seconds": Family("When the configuration in force was read."),
     "rr_engine_up": Family("1 when the instance's engine runs and answers.", ("instance",)),
     "rr_engine_info": Family("Always 1; the engine's version.", ("instance", "version")),
+    "rr_drain_state": Family(
+        "How far the instance is drained: 0 serving, 1 draining, 2 closing sessions, 3 drained.",
+        ("instance",),
+    ),
     "rr_policy_in_force": Family("1 when the engine holds the policy that the rules ask for.", ("instance",)),
     "rr_engine_restarts_total": Family(
         "Times that an engine was started again after it died or hung.", ("instance",), counter=True
@@ -149,6 +154,9 @@ def _instance_samples(instances: Sequence[Mapping[str, Any]]) -> _Samples:
             ((row["instance"], row["engine"]["version"]), 1)
             for row in instances
             if row["engine"].get("version")
+        ],
+        "rr_drain_state": [
+            ((row["instance"],), DRAIN_STATES.index(row["drain"]["state"])) for row in instances
         ],
         "rr_policy_in_force": [((row["instance"],), bool(row["policy"]["in_force"])) for row in instances],
         "rr_engine_restarts_total": _figure(instances, "engine", "restarts"),

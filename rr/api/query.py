@@ -46,6 +46,21 @@ def one_of(*values: str) -> Reader:
     return reader
 
 
+def seconds(most: float) -> Reader:
+    """Take a number of seconds, from 0."""
+
+    def reader(name: str, value: str) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if not 0.0 <= number <= most:
+            raise BadRequest(f"{name} must be seconds from 0 to {most:g}; it is {value!r}")
+        return number
+
+    return reader
+
+
 def event_id(name: str, value: str) -> int:
     """Take the id of an event."""
     if not (value.isascii() and value.isdigit() and len(value) <= 18):

@@ -45,6 +45,8 @@ COMMANDS = {
     "config": Lazy("rr.cli.config", "config", "Validate, show, compare and reload the configuration."),
     "ipam": Lazy("rr.cli.ipam", "ipam", "Show the allocations, or accept held ones."),
     "engine": Lazy("rr.cli.engine", "engine", "Restart or upgrade engines without losing a route."),
+    "drain": Lazy("rr.cli.drain", "drain", "Take instances out of use without losing a packet."),
+    "undrain": Lazy("rr.cli.drain", "undrain", "Put drained instances into use again."),
     "demo": Lazy("rr.cli.demo", "demo", "Show the appliance at work, on this machine alone."),
     "completion": Lazy("rr.cli.completion", "completion", "Print the completion script of a shell."),
 }

@@ -2,7 +2,7 @@
 
 import click
 
-from rr.api.keys import ROLES, STATES
+from rr.api.keys import ROLES, SERVING, STATES
 from rr.cli.command import Session, command
 from rr.cli.complete import names
 from rr.cli.output import age, column, number
@@ -46,4 +46,5 @@ def peers(
     if session.output.as_json:
         session.output.json(rows)
     else:
-        session.output.table(rows, COLUMNS, "No session matches.")
+        drained = any(row.get("drain", SERVING) != SERVING for row in rows)
+        session.output.table(rows, (*COLUMNS, column("drain")) if drained else COLUMNS, "No session matches.")

@@ -48,6 +48,8 @@ ANSWERS = {
     "config reload": OBJECTS["config.reload"],
     "ipam show": IPAM_KEYS,
     "ipam accept": OBJECTS["ipam.accept"],
+    "drain": OBJECTS["drain"],
+    "undrain": OBJECTS["drain"],
 }
 
 

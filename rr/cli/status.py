@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from rr.api.keys import SERVING
 from rr.cli.command import Session, command
 from rr.cli.output import Column, Output, ago, column, count, duration, number, one_line, plain
 
@@ -32,6 +33,9 @@ COLUMNS = (
 )
 
 
+DRAIN = Column("DRAIN", lambda row: plain(row["drain"]["state"]))
+
+
 @command()
 @click.pass_obj
 def status(session: Session) -> None:
@@ -56,7 +60,9 @@ def status(session: Session) -> None:
     output.line(f"allocations    {_allocations(answer['ipam'])}")
     _problems(output, answer["problems"])
     output.line()
-    output.table(answer["instances"], COLUMNS, "No instance is configured.")
+    drained = any(row["drain"]["state"] != SERVING for row in answer["instances"])
+    columns = (*COLUMNS, DRAIN) if drained else COLUMNS
+    output.table(answer["instances"], columns, "No instance is configured.")
 
 
 def _config(config: Mapping[str, Any]) -> str:

@@ -31,7 +31,6 @@ _VERSION = 1
 WAIT = 10.0
 """Seconds between the marks and the end of sessions, unless somebody asks for others. FRR and BIRD have moved after a
 small fraction of a second (docs/engine.md); the rest is for slower ToRs with large tables."""
-LONGEST = 3600.0
 FAREWELL = "drained for maintenance"
 """What peers are told when their sessions end."""
 

@@ -41,6 +41,7 @@ STATUS: Row = {
                 "ends": {"died": 1, "asked": 0},
             },
             "restart": {"under_way": False, "awaited": 3, "missing": 0},
+            "drain": {"instance": "main", "state": "serving", "since": None, "seconds_left": None, "sessions": 2},
             "policy": {"in_force": True, "digest": "0badcafe", "statements": 12, "verified": NOON, "changes": 5,
                 "repairs": 0},
             "sessions": {"nodes": {"up": 1, "known": 2, "expected": 2}, "tors": {"up": 1, "expected": 1}},
@@ -232,6 +233,20 @@ class MemoryAppliance:
         if not self.held:
             raise Refused("No allocations are held back; there is nothing to accept")
         return {"changed": ["node-2 loses 10.244.2.0/24."]}
+
+    async def drain(self, instance: str | None, wait: float | None) -> Sequence[Row]:
+        return self._drain(instance, "draining", f"main is drained, {wait=}")
+
+    async def undrain(self, instance: str | None) -> Sequence[Row]:
+        return self._drain(instance, "serving", "main serves again")
+
+    def _drain(self, instance: str | None, state: str, text: str) -> Sequence[Row]:
+        if instance not in (None, "main"):
+            raise NotFound(f"there is no instance {instance}", "it is one of main")
+        self.asked.append(text)
+        row = self.status_row["instances"][0]["drain"]
+        row |= {"state": state, "since": None if state == "serving" else NOON}
+        return [{**row, "text": text}]
 
     async def restart_engine(self, instance: str, *, upgrade: bool, force: bool) -> Row:
         if instance != "main":
