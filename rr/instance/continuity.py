@@ -44,7 +44,7 @@ class Continuity:
 
     def await_nobody(self) -> None:
         """Nobody is to come back: sessions are ended on purpose, and peers drop the routes."""
-        self.comeback = Comeback({}, 0.0, 0.0)
+        self.comeback = Comeback()
 
     def returning(self, plan: Plan) -> Returning | None:
         """What the engine must know of the peers before it lets anybody in; None where nobody is known."""
