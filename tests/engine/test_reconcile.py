@@ -330,12 +330,12 @@ async def test_a_killed_engine_comes_back_with_its_policy(short_dir: Path, progr
         await reflector.runner.process.kill()
         await eventually(lambda: reflector.runner.health.restarts == 1, "the loss is counted")
         await reflector.applied()
-        await tor.dial("127.0.0.1", reflector.instance.port)
-        await node.dial("127.0.0.1", reflector.instance.port)
         tor.routes.clear()
+        await node.dial("127.0.0.1", reflector.instance.port)
         node.announce(POD_1)
         node.announce(POD_2)
         node.announce(VIP)
+        await tor.dial("127.0.0.1", reflector.instance.port)
         await eventually(lambda: set(tor.held()) == {POD_1, VIP}, "its own routes and only these")
 
 
