@@ -42,6 +42,10 @@ _COUNT = BeforeValidator(scalars.integer(1, 4294967295, "a number of prefixes"))
 _PATHS = BeforeValidator(scalars.integer(0, 255, "a number of paths"))
 _RESTART = BeforeValidator(scalars.integer(1, 4095, "a restart time"))
 _DEFERRAL = BeforeValidator(scalars.integer(1, 65535, "a deferral time"))
+_STALE = BeforeValidator(scalars.integer(0, 4095, "a number of seconds"))
+_SEND_HOLD = BeforeValidator(scalars.integer(3, 65535, "a number of seconds"))
+_LOSSES = BeforeValidator(scalars.integer(2, 1000, "a number of losses"))
+_TERM = BeforeValidator(scalars.integer(1, 604800, "a number of seconds"))
 _TCP_PORT = BeforeValidator(scalars.integer(1, 65535, "a port"))
 
 Name = Annotated[str, BeforeValidator(scalars.name), Kind("a name")]
@@ -53,6 +57,10 @@ RouterId = Annotated[IPv4Address, BeforeValidator(scalars.router_id), Kind("four
 HoldTime = Annotated[int, BeforeValidator(scalars.hold_time), Kind("seconds, 3 to 65535")]
 RestartTime = Annotated[int, _RESTART, Kind("seconds, 1 to 4095")]
 DeferralTime = Annotated[int, _DEFERRAL, Kind("seconds, 1 to 65535")]
+StaleTime = Annotated[int, _STALE, Kind("seconds, 0 to 4095")]
+SendHoldTime = Annotated[int, _SEND_HOLD, Kind("seconds, 3 to 65535")]
+Losses = Annotated[int, _LOSSES, Kind("a number, 2 to 1000")]
+Term = Annotated[int, _TERM, Kind("seconds, 1 to 604800")]
 Port = Annotated[int, _TCP_PORT, Kind("a port, 1 to 65535")]
 Size = Annotated[int, BeforeValidator(scalars.size), Kind("a size such as 4GiB or 512MiB")]
 PathCount = Annotated[int, _PATHS, Kind("0 to 255")]
@@ -134,7 +142,14 @@ class Nodes(Model):
     )
     max_prefixes: PrefixCount = Field(
         default=256,
-        description="Announced prefixes per node, accepted or not; a node with more is a warning of `rrctl check`.",
+        description="Announced prefixes per node, accepted or not; a node with more is quarantined.",
+    )
+    stale_time: StaleTime | None = Field(
+        default=None,
+        description="How long routes of a node are kept whose session dropped and that asked for it (RFC 4724), "
+        "at most: its own restart time counts if that is less. Longer keeps the routes of a node whose agent "
+        "restarts, shorter takes VIP traffic off a dead node sooner; 0 drops them at once.",
+        json_schema_extra={"default": "`120`, with a pair `60`"},
     )
     ttl_security: Flag = Field(
         default=False,
@@ -228,6 +243,11 @@ class Instance(Model):
         "node that lost "
         "power is let back in only after it.",
     )
+    send_hold_time: SendHoldTime = Field(
+        default=60,
+        description="Seconds after which a peer is reset that acknowledges nothing of what it is sent (RFC 9687), "
+        "before what waits for it fills the memory.",
+    )
     graceful_restart: GracefulRestart = Field(
         default=GracefulRestart(), description="How long peers keep forwarding while the engine restarts."
     )
@@ -307,6 +327,31 @@ class Ipam(Model):
     )
 
 
+class Quarantine(Model):
+    """Which nodes are kept out for the harm that they do, and for how long. ToRs never are."""
+
+    enabled: Flag = Field(default=True, description="Whether any node is ever kept out.")
+    session_losses: Losses = Field(
+        default=5, description="A node that loses its session so often within `window` is kept out."
+    )
+    window: Term = Field(default=300, description="How long what a node did counts, in seconds.")
+    first: Term = Field(
+        default=30,
+        description="How long a node is kept out the first time; each time after that, twice as long.",
+    )
+    longest: Term = Field(
+        default=3600,
+        description="How long a node is kept out at most; and for how long it must behave for one quarantine to be "
+        "forgotten.",
+    )
+    max_share: Share = Field(
+        default=0.25,
+        description="Where more than this share of an instance's nodes (and more than one) would be kept out, "
+        "the fault is hardly theirs: nobody is, and it alarms.",
+        json_schema_extra={"default": "`25%`"},
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Places:
     """Where each value of a configuration stands in its file; equal to any other, since it is no setting."""
@@ -349,6 +394,9 @@ class Config(Model):
     ipam: Ipam = Field(
         examples=["{sources: [{type: file, path: /etc/rr/allocations.yaml}]}"],
         description="Who owns which prefix.",
+    )
+    quarantine: Quarantine = Field(
+        default=Quarantine(), description="Which nodes are kept out for the harm that they do."
     )
 
     _places: Places = PrivateAttr(default_factory=Places)

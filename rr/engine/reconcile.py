@@ -24,6 +24,8 @@ from rr.policy.model import PolicySet
 _log = structlog.get_logger(__name__)
 _AT_ONCE = 16
 """Soft resets under way at the same time."""
+_TRIES = 5
+"""Times that a peer is closed which dials again at once, before that is an error."""
 _EDITS = 64
 """More sets than this are replaced with the whole policy in one step."""
 _ASSIGNMENTS = ((pb.POLICY_DIRECTION_IMPORT, IMPORT), (pb.POLICY_DIRECTION_EXPORT, EXPORT))
@@ -66,6 +68,8 @@ class Reconciler:
         """What the engine's policy is, as far as we know; None until it has been read."""
         self.syncing: frozenset[Address] = frozenset()
         """Peers that are sent nothing before others have sent theirs; a soft reset would tell them that this is all."""
+        self._kept_out: frozenset[Address] = frozenset()
+        """From which addresses the engine lets nobody dial, as far as we know."""
 
     async def start(self, plan: Plan) -> bool:
         """Start the speaker where it is not; say whether it had to be. Raises NeedsRestart."""
@@ -91,6 +95,8 @@ class Reconciler:
             await self.start(plan)
             await self._read_policy(outcome)
         await self._policy(wanted(self.held), outcome)
+        if plan.kept_out != self._kept_out and not audit:
+            await self._keep_out(plan, await self.engine.peers(), outcome)
         if audit:
             await self._peers(plan, returning, outcome)
         return outcome
@@ -226,7 +232,8 @@ class Reconciler:
             outcome.said += await shutdown.close(self.engine, plan.farewell)
         groups = dict(map(speaker.read_group, await self.engine.groups()))
         ranges = speaker.read_ranges(await self.engine.ranges())
-        peers = outcome.peers = await self.engine.peers()
+        outcome.peers = await self.engine.peers()
+        peers = await self._keep_out(plan, outcome.peers, outcome)
         self.syncing = _syncing(peers)
         opening = not ranges
         await self._groups(plan, groups, ranges, outcome)
@@ -240,6 +247,40 @@ class Reconciler:
         await self._close_strays(plan, peers, outcome)
         for name in groups.keys() - plan.groups.keys():
             await self._forget_group(name, outcome)
+
+    async def _keep_out(self, plan: Plan, peers: list[pb.Peer], outcome: Outcome) -> list[pb.Peer]:
+        """Close who is to be kept out, with all routes, and let in who is no longer; answer the other peers."""
+        held = {encode.address(p.state.neighbor_address): speaker.is_kept_out(p) for p in peers}
+        for address in sorted(plan.kept_out, key=int):
+            if not held.get(address):
+                await self._shut(address, plan, there=address in held)
+                outcome.said.append(f"nobody may dial from {address} any more")
+        for address, shut in held.items():
+            if shut and address not in plan.kept_out:
+                await self.engine.delete_peer(address)
+                outcome.said.append(f"{address} may dial again")
+        self._kept_out = plan.kept_out
+        return [
+            p
+            for p in peers
+            if encode.address(p.state.neighbor_address) not in plan.kept_out and not speaker.is_kept_out(p)
+        ]
+
+    async def _shut(self, address: Address, plan: Plan, *, there: bool) -> None:
+        """Put a peer that is shut down in the place of one that dialed in; it may dial again in between."""
+        for left in reversed(range(_TRIES)):
+            try:
+                if there:
+                    await self.engine.delete_peer(address)
+            except EngineRefused as error:
+                _log.debug("peer was gone before it could be closed", peer=str(address), why=str(error))
+            try:
+                await self.engine.add_peer(speaker.kept_out_message(address, plan.identity.asn))
+                return
+            except EngineRefused:
+                there = True
+                if not left:
+                    raise
 
     async def _groups(
         self,

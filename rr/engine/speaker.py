@@ -26,6 +26,7 @@ _BFD_MULTIPLIER = 3
 _BGP_PORT = 179
 _TOR_DEFERRAL = 5
 """Seconds that a restarted engine waits for others on a ToR's account: the nodes' routes were in before the ToR was."""
+_KEPT_OUT = "kept out"
 _GTSM_TTL = 255
 """RFC 5082: a directly connected peer's packets arrive with the TTL they were sent with."""
 
@@ -96,6 +97,8 @@ class Plan:
 def closed(plan: Plan, farewell: str) -> Plan:
     """The same speaker, closed to everybody."""
     return replace(plan, ranges={}, peers={}, farewell=farewell)
+    kept_out: frozenset[Address] = frozenset()
+    """Addresses in ranges from which nobody may dial for now."""
 
 
 def range_of(plan: Plan, address: Address) -> Network | None:
@@ -110,7 +113,7 @@ def returning_nodes(plan: Plan, addresses: Iterable[Address]) -> dict[Address, E
     """
     found = {}
     for address in addresses:
-        if address not in plan.peers and (own := range_of(plan, address)):
+        if address not in plan.peers and address not in plan.kept_out and (own := range_of(plan, address)):
             session = replace(plan.groups[plan.ranges[own]], passive=False)
             found[address] = ExplicitPeer(session, _BGP_PORT, _source(plan.identity.listen, address))
     return found
@@ -213,6 +216,17 @@ def peer_message(address: Address, peer: ExplicitPeer, *, restarting: bool = Fal
     return message
 
 
+def kept_out_message(address: Address, asn: int) -> pb.Peer:
+    """A peer that is shut down: it goes before its range, so whoever dials from the address is closed at once.
+
+    Without graceful restart, or a restarted engine would wait for it.
+    """
+    return pb.Peer(
+        conf=pb.PeerConf(neighbor_address=str(address), peer_asn=asn, admin_down=True, description=_KEPT_OUT),
+        transport=pb.Transport(passive_mode=True),
+    )
+
+
 def _write_session(message: pb.Peer | pb.PeerGroup, session: Session) -> None:
     message.route_reflector.route_reflector_client = True
     message.route_reflector.route_reflector_cluster_id = session.cluster_id
@@ -275,9 +289,9 @@ def is_explicit(message: pb.Peer) -> bool:
     return True
 
 
-def read_received(message: pb.Peer) -> tuple[Address, int]:
-    """A peer's address, and how many routes it announces, accepted or not."""
-    return ip_address(message.state.neighbor_address), sum(f.state.received for f in message.afi_safis)
+def is_kept_out(message: pb.Peer) -> bool:
+    """Tell an entry that keeps an address out."""
+    return is_explicit(message) and message.conf.description == _KEPT_OUT
 
 
 def is_established(message: pb.Peer) -> bool:

@@ -9,7 +9,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -27,6 +27,7 @@ from rr.engine.speaker import FAMILIES, Plan, closed, read_received
 from rr.errors import EngineError, EngineRefused, EngineUnavailable
 from rr.instance import sessions, storm
 from rr.instance.continuity import Continuity
+from rr.instance.guarding import Guard
 from rr.instance.health import Cause, EngineState, Health
 from rr.instance.mend import mend
 from rr.ipam.allocations import Allocations, diff
@@ -90,6 +91,11 @@ class InstanceRunner:
         self.process = EngineProcess(run_dir / name)
         self.health = Health(version=program.version if program else None)
         self.view = LiveView(name, Rules(setting.instance), say)
+        self.guard = Guard(self.view, self.process.directory / "gobgpd.log", say)
+        self.engine: Engine | None = None
+        """A way to the engine, while there is one."""
+        self.kept_out: frozenset[Address] = frozenset()
+        """Addresses from which nobody may dial for now."""
         self.applied = asyncio.Event()
         """Set whenever the engine holds what is wanted."""
         self.continuity = Continuity(roster, self.view, say)
@@ -145,6 +151,12 @@ class InstanceRunner:
     def plan(self) -> Plan:
         """What the engine should be, besides its policy."""
         return closed(self.setting.plan, FAREWELL) if self.closed else self.setting.plan
+
+    def keep_out(self, addresses: frozenset[Address]) -> None:
+        """Let nobody dial from exactly these addresses."""
+        if addresses != self.kept_out:
+            self.kept_out = addresses
+            self.poke()
 
     def poke(self) -> None:
         """Have the engine compared with what is wanted, now."""
@@ -210,6 +222,7 @@ class InstanceRunner:
             self.continuity.begin(self.setting.instance.graceful_restart)
             if self.closed:
                 self.continuity.await_nobody()
+            self.engine = engine
             async with asyncio.TaskGroup() as tasks:
                 cold = fresh and not self.continuity.comeback.known
                 tasks.create_task(self._watch(engine, stormy=cold and storm.expected(self.view)))
@@ -222,7 +235,9 @@ class InstanceRunner:
                 tasks.create_task(mend(self.view, reconciler))
                 tasks.create_task(self._see_back(reconciler))
                 tasks.create_task(self.continuity.keep())
+                tasks.create_task(self.guard.watch(engine))
         finally:
+            self.engine = None
             await engine.close()
 
     async def _reach(self) -> bool:
@@ -417,6 +432,7 @@ class InstanceRunner:
         reflecting = self.view.suspended()
         began = time.monotonic()
         plan, drain = self.plan, self.drain
+        plan = replace(self.setting.plan, kept_out=self.kept_out)
         outcome = await reconciler.run(
             self._wanted(reflecting), plan, audit=audit, returning=self.continuity.returning(plan)
         )
@@ -430,6 +446,7 @@ class InstanceRunner:
                 self.view.doubtful.update(self.view.peers)  # some may have been closed after they were listed
             for peer in outcome.peers or ():
                 self.continuity.learn(peer)
+            self.guard.listed(outcome.peers)
             await self._learn_looped(reconciler.engine, outcome.peers or ())
         self._suspended = reflecting
         self._settled(outcome, reconciler)

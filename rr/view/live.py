@@ -5,6 +5,7 @@ moment of an event, so a route that the engine holds and the rules refuse shows 
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -80,6 +81,10 @@ class LiveView:
         """Peers that may not be in the state that we believe; the engine is to be asked about them."""
         self.reflecting: set[tuple[Address, Network]] = set()
         """Peers, and prefixes of theirs with ORIGINATOR_ID or CLUSTER_LIST, which no engine's policy can match."""
+        self.lost: list[Address] = []
+        """Nodes whose session was lost, in order; whoever looks takes them out."""
+        self.moved: Counter[Address] = Counter()
+        """How often routes of a peer came, changed or went; whoever looks takes them out."""
         self._once_owned: set[tuple[str, Network]] = set()
         self._say = say
 
@@ -90,6 +95,7 @@ class LiveView:
         if isinstance(event, RouteSeen):
             self._route(event)
         elif isinstance(event, RouteGone):
+            self.moved[event.peer] += 1
             self._forget(event.peer, event.prefix)
         elif isinstance(event, EndOfRib):
             self._alive(event.peer, event.router_id)
@@ -147,6 +153,8 @@ class LiveView:
         self.doubtful.clear()
         self.reflecting.clear()
         self.crossings.clear()
+        self.lost.clear()
+        self.moved.clear()
 
     def _alive(self, address: Address, router_id: str) -> None:
         """A peer that speaks is up."""
@@ -163,7 +171,10 @@ class LiveView:
         was_up = peer.up
         if event.state != peer.state:
             peer.state, peer.since = event.state, event.since or time.time()
-        if peer.up and event.since and (event.initial or event.since > (peer.since or 0.0) + _ROUNDED):
+        came_up_again = event.since and event.since > (peer.since or 0.0) + _ROUNDED
+        if was_up and peer.up and came_up_again and not event.initial:
+            self._lost(peer)
+        if peer.up and event.since and (event.initial or came_up_again):
             peer.since = event.since  # it was up before we looked, or came up again between two looks
         peer.router_id = event.router_id or peer.router_id
         if event.state == ESTABLISHED and not was_up and not event.initial:
@@ -178,6 +189,7 @@ class LiveView:
         """What is kept for a restarting peer was said again as stale before this; the rest is gone."""
         peer.ended.clear()
         self.crossings.went_down(peer.address)
+        self._lost(peer)
         kept = {prefix: heard for prefix, heard in peer.heard.items() if heard.accepted and heard.stale}
         for prefix in [p for p in peer.heard if p not in kept]:
             self._forget(peer.address, prefix)
@@ -185,6 +197,10 @@ class LiveView:
         self._say("session", str(peer.address), f"session with {self.called(peer.address)} is down{about}")
         if not kept and self.role(peer.address) is Role.NODE:
             del self.peers[peer.address]
+
+    def _lost(self, peer: Peer) -> None:
+        if self.role(peer.address) is Role.NODE:
+            self.lost.append(peer.address)
 
     def _route(self, event: RouteSeen) -> None:
         announcement = event.announcement
@@ -198,6 +214,8 @@ class LiveView:
         same = (
             before is not None and before.announcement == announcement and before.received == event.received
         )
+        if not (same or event.stale):
+            self.moved[peer.address] += 1
         heard = Heard(announcement, event.accepted, event.received, float(event.received), event.stale)
         peer.heard[announcement.prefix] = heard
         if event.stale == peer.up:
@@ -312,13 +330,18 @@ class LiveView:
             for heard in peer.heard.values():
                 yield peer, heard
 
-    def excesses(self) -> Iterator[str]:
-        """Say which nodes announce more than their rack allows."""
+    def over_limit(self) -> Iterator[tuple[Address, int, int]]:
+        """Nodes that announce more prefixes than their rack allows: address, how many, how many are allowed."""
         for peer in self.peers.values():
             rack = self.rules.rack_of(peer.address)
-            most = self.rules.instance.racks[rack].nodes.max_prefixes if rack else 0
-            if rack and len(peer.heard) > most:
-                yield f"{self.called(peer.address)} announces {len(peer.heard)} prefixes, {rack} allows {most}"
+            if rack and len(peer.heard) > (most := self.rules.instance.racks[rack].nodes.max_prefixes):
+                yield peer.address, len(peer.heard), most
+
+    def excesses(self) -> Iterator[str]:
+        """Say which nodes announce more than their rack allows."""
+        for address, prefixes, most in self.over_limit():
+            rack = self.rules.rack_of(address)
+            yield f"{self.called(address)} announces {prefixes} prefixes, {rack} allows {most}"
 
     def leaks(self) -> set[Address]:
         """Peers of which the engine holds a route that the rules refuse."""
