@@ -29,6 +29,9 @@ from rr.engine.client import Engine
 from rr.engine.process import EngineProcess, Program, find_program, strays, try_out
 from rr.engine.speaker import Plan, plan, read_identity
 from rr.errors import AllocationsError, ConfigError, EngineError, EngineUnavailable, RRError
+from rr.guard import stale
+from rr.guard.warden import Warden
+from rr.instance import guarding
 from rr.instance.health import EngineState
 from rr.instance.runner import PING_DEADLINE, InstanceRunner, Setting
 from rr.ipam.allocations import Changes
@@ -38,11 +41,14 @@ from rr.net import Address, Network
 from rr.text import few
 from rr.view import clock, rows
 from rr.view.events import EventHistory
+from rr.view.live import Role
 
 _log = structlog.get_logger(__name__)
 Row = dict[str, Any]
 APPLY_PATIENCE = 15.0
 """Seconds that a reload waits for the engines to hold what is wanted, before it answers all the same."""
+JUDGE_EVERY = 0.5
+"""Seconds between looks at what nodes did."""
 _TOLD_ONE_BY_ONE = 50
 """Nodes that an IPAM change may concern for each to get an event of its own."""
 
@@ -60,6 +66,7 @@ class Appliance:
         self.history = EventHistory(config.state_dir / "events.jsonl")
         self.keeper = self._keeper(config)
         self.drains = Drains(config.state_dir / DRAINS, self.history.add)
+        self.warden = Warden(config.state_dir, config.quarantine, self.history.add)
         self.instances: dict[str, InstanceRunner] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.restart_http: asyncio.Event = asyncio.Event()
@@ -99,6 +106,7 @@ class Appliance:
         runner = InstanceRunner(name, setting, self.settings.run_dir, self.program, self.history.add, roster)
         if self.keeper.known:
             runner.allocate(self.keeper.allocations)
+        self._instruct(runner)
         self.instances[name] = runner
         self.drains.take_over(name, runner)
         self.tasks[name] = asyncio.create_task(runner.run(), name=f"instance {name}")
@@ -108,6 +116,81 @@ class Appliance:
         """An instance ends only when it is told to; anything else is a fault, and rrd ends with it."""
         if not task.cancelled() and (error := task.exception()) and not self.failed.done():
             self.failed.set_exception(error)
+
+    # Quarantine
+
+    async def follow_nodes(self) -> None:
+        """Keep out nodes that do harm, for as long as rrd runs."""
+        while True:
+            await asyncio.sleep(JUDGE_EVERY)
+            for runner in self.instances.values():
+                blames, runner.guard.blames = runner.guard.blames, []
+                self.warden.blame(blames)
+            if self.warden.book.cases or self.warden.book.suspended:
+                self.warden.decide({name: report.population(r.view) for name, r in self.instances.items()})
+            await self._apply_quarantine()
+
+    async def _apply_quarantine(self) -> None:
+        for runner in self.instances.values():
+            self._instruct(runner)
+        await asyncio.to_thread(self.warden.save)
+
+    def _instruct(self, runner: InstanceRunner) -> None:
+        """Tell an instance whom it keeps out, and what else it needs to know to look after its peers."""
+        view = runner.view
+        kept_out = {address for case in self.warden.book.kept_out() for address in case.addresses}
+        runner.keep_out(
+            frozenset(a for a in kept_out if view.role(a) is Role.NODE and view.rules.rack_of(a) is not None)
+        )
+        runner.guard.window = float(self.settings.quarantine.window)
+        runner.guard.stale_time = stale.PAIRED if self._paired else stale.ALONE
+
+    @property
+    def _paired(self) -> bool:
+        return getattr(self.settings, "pair", None) is not None
+
+    def quarantine(self) -> list[Row]:
+        """Who is kept out."""
+        return self.warden.rows()
+
+    async def release(self, wanted: str) -> Row:
+        """Let a node in again before its time."""
+        found = self.warden.release(wanted, _address(wanted))
+        if not found:
+            raise Refused(f"{wanted} is not quarantined", "see `rrctl quarantine list`")
+        await self._apply_quarantine()
+        await self._applied()
+        return {"released": [case.subject for case in found]}
+
+    async def node_down(self, wanted: str) -> Row:
+        """Close a dead node's sessions and drop its routes, in every instance."""
+        addresses = self._addresses(wanted)
+        closed: list[Row] = []
+        for runner in self.instances.values():
+            closed += await self._close(runner, addresses)
+        for row in closed:
+            kept = f" and its {row['routes']} routes are dropped" if row["routes"] else ""
+            text = f"the session with {wanted} ({row['address']}) is closed{kept}: an administrator says it is down"
+            self.history.add("node-down", wanted, text)
+        return {"node": wanted, "closed": closed}
+
+    async def _close(self, runner: InstanceRunner, addresses: Sequence[Address]) -> list[Row]:
+        own = [a for a in addresses if runner.view.rules.rack_of(a) and runner.view.role(a) is Role.NODE]
+        if not own:
+            return []
+        if runner.engine is None:
+            raise Refused(
+                f"the engine of {runner.name} does not run", "its sessions are down; try again soon"
+            )
+        heard = {a: len(peer.heard) for a in own if (peer := runner.view.peers.get(a))}
+        try:
+            closed = await guarding.close(runner.engine, own)
+        except EngineError as error:
+            raise Refused(f"the engine of {runner.name} does not answer: {error}", "try again") from None
+        for address in closed:
+            runner.guard.excuse(address)
+        runner.view.doubtful.update(closed)
+        return [{"instance": runner.name, "address": str(a), "routes": heard.get(a, 0)} for a in closed]
 
     async def follow_addresses(self) -> None:
         """Notice listen addresses that come and go, for as long as the kernel tells."""
@@ -226,6 +309,7 @@ class Appliance:
     async def _apply(self, config: Config) -> None:
         old, self.settings = self.settings, config
         self._plans = plans(config)
+        self.warden.settings = config.quarantine
         for name in old.instances.keys() - config.instances.keys():
             await self._remove_instance(name)
         for name in config.instances:
@@ -296,6 +380,7 @@ class Appliance:
         found = report.ipam_problems(self.keeper)
         if self.drains.problem:
             found.append(report.warning(f"The state is not kept: {self.drains.problem}"))
+        found = report.ipam_problems(self.keeper) + report.quarantine_problems(self.warden)
         found += [
             report.critical(f"{a} is not an address of this host: no peer reaches it")
             for a in sorted(map(str, self._missing))
@@ -337,7 +422,25 @@ class Appliance:
                 {"kind": "node-prefix", "count": allocations.size},
                 {"kind": "vip-pool", "count": len(allocations.vips)},
             ],
+            "quarantines": [
+                {"instance": instance, "reason": str(offence), "count": count}
+                for (instance, offence), count in self.warden.counts.items()
+            ],
+            "guarded": self._guarded(),
         }
+
+    def _guarded(self) -> list[Row]:
+        """What was done about peers that do harm, by instance."""
+        return [
+            {
+                "instance": name,
+                "slow_resets": runner.guard.slow_resets,
+                "ghosts": runner.guard.ghosts_removed,
+                "quarantined": len(self.warden.book.kept_out(name)),
+                "suspended": name in self.warden.book.suspended,
+            }
+            for name, runner in self.instances.items()
+        ]
 
     def events(self, since: int) -> list[Row]:
         """Events after a number."""
@@ -479,6 +582,13 @@ async def held_by_strays(config: Config) -> frozenset[tuple[Address, int]]:
         finally:
             await engine.close()
     return frozenset(found)
+
+
+def _address(text: str) -> Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
 
 
 def _secret(file: Path | None) -> str:

@@ -54,13 +54,14 @@ class Daemon:
         http = asyncio.create_task(self.serve())
         reloads = asyncio.create_task(self._follow_hangups())
         addresses = asyncio.create_task(self.appliance.follow_addresses())
+        nodes = asyncio.create_task(self.appliance.follow_nodes())
         _log.info("rrd runs", version=__version__, name=self.appliance.settings.name)
-        failed = await self._until_ended(sources, http, reloads)
-        for task in (sources, reloads, addresses):
+        failed = await self._until_ended(sources, http, reloads, nodes)
+        for task in (sources, reloads, addresses, nodes):
             task.cancel()
         await self.appliance.stop_instances(engines=self.stop_engines)
         http.cancel()
-        await asyncio.gather(sources, http, reloads, addresses, return_exceptions=True)
+        await asyncio.gather(sources, http, reloads, addresses, nodes, return_exceptions=True)
         left = "engines were stopped" if self.stop_engines else "engines run on"
         _log.info(f"rrd ends; {left}")
         if failed:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rr.continuity.drain import Phase, phase, seconds_left
+from rr.guard.warden import Warden, suspension
 from rr.instance.health import Cause, EngineState
 from rr.instance.runner import InstanceRunner
 from rr.ipam.keeper import Keeper
@@ -55,7 +56,7 @@ def instance(runner: InstanceRunner) -> Row:
             "nodes": {
                 "up": len(nodes),
                 "known": sum(view.allocations.node_at(address) is not None for address in nodes),
-                "expected": _expected(view),
+                "expected": population(view),
             },
             "tors": {"up": len(up) - len(nodes), "expected": len(list(view.rules.tors()))},
         },
@@ -80,6 +81,8 @@ def drain(runner: InstanceRunner) -> Row:
 
 
 def _expected(view: LiveView) -> int:
+def population(view: LiveView) -> int:
+    """How many nodes of the IPAM may dial into an instance."""
     return sum(any(map(view.rules.rack_of, node.addresses)) for node in view.allocations.nodes.values())
 
 
@@ -97,6 +100,15 @@ def ipam_problems(keeper: Keeper) -> list[Row]:
         )
     if status["state_error"]:
         problems.append(warning(f"The state is not kept: {status['state_error']}"))
+    return problems
+
+
+def quarantine_problems(warden: Warden) -> list[Row]:
+    """Who is kept out, and where nobody is although many misbehave."""
+    problems = [critical(suspension(step)) for step in warden.book.suspended.values()]
+    problems += [warning(f"{case.subject} is quarantined: {case.text}") for case in warden.book.kept_out()]
+    if warden.state_error:
+        problems.append(warning(f"Quarantine is not kept over a restart: {warden.state_error}"))
     return problems
 
 

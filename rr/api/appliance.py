@@ -96,7 +96,9 @@ class Appliance(Protocol):
         `routes`: `[{instance, kind, count}]`, accepted now ·
         `rejected`: `[{instance, reason, count}]`, announced now and rejected ·
         `violations`: `[{instance, reason, count}]`, ever since the start (never goes down) ·
-        `allocations`: `[{kind: node|node-prefix|vip-pool, count}]`.
+        `allocations`: `[{kind: node|node-prefix|vip-pool, count}]` ·
+        `quarantines`: `[{instance, reason, count}]`, since the start ·
+        `guarded`: `[{instance, slow_resets, ghosts, quarantined, suspended}]`.
         """
 
     async def reload(self) -> Row:
@@ -134,4 +136,16 @@ class Appliance(Protocol):
         """Put the held allocations in force, answer `{changed: [...]}`.
 
         Raises Refused if none are held, or if they contradict what other sources say by now.
+        """
+
+    def quarantine(self) -> Sequence[Row]:
+        """List the nodes that are kept out."""
+
+    async def release(self, wanted: str) -> Row:
+        """Let a node in again, by name or address, answer `{released: [...]}`; raises Refused if it is not kept out."""
+
+    async def node_down(self, wanted: str) -> Row:
+        """Close a node's sessions and drop its routes, answer `{node, closed: [{instance, address, routes}]}`.
+
+        Raises NotFound for what is neither an address nor a known node, Refused when an engine does not answer.
         """

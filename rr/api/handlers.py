@@ -19,6 +19,8 @@ WRITING = frozenset(
         "/api/v1/undrain",
         "/api/v1/engine/restart",
         "/api/v1/engine/upgrade",
+        "/api/v1/quarantine/release",
+        "/api/v1/node/down",
     }
 )
 MAX_BODY = 4 << 20
@@ -49,6 +51,7 @@ class Handlers:
             web.get("/api/v1/allocations", self.allocations),
             web.get("/api/v1/topology", self.topology),
             web.get("/api/v1/config", self.config),
+            web.get("/api/v1/quarantine", self.quarantine),
         ]
 
     def writing(self) -> list[web.RouteDef]:
@@ -61,6 +64,8 @@ class Handlers:
             web.post("/api/v1/undrain", self.undrain),
             web.post("/api/v1/engine/restart", self.restart_engine),
             web.post("/api/v1/engine/upgrade", self.upgrade_engine),
+            web.post("/api/v1/quarantine/release", self.release),
+            web.post("/api/v1/node/down", self.node_down),
         ]
 
     async def page(self, request: web.Request) -> web.StreamResponse:
@@ -207,6 +212,26 @@ class Handlers:
             raise BadRequest("Parameter 'instance' is missing; name the instance whose engine is meant")
         force = asked.get("force") == "true"
         return answer(await self._appliance.restart_engine(asked["instance"], upgrade=upgrade, force=force))
+
+    async def quarantine(self, request: web.Request) -> web.StreamResponse:
+        """List the nodes that are kept out."""
+        wanted = query.read(request, instance=query.text, node=query.text)
+        return await answer_rows(request, query.matching(self._appliance.quarantine(), wanted))
+
+    async def release(self, request: web.Request) -> web.StreamResponse:
+        """Let a node in again that is kept out."""
+        return answer(await self._appliance.release(_node(request)))
+
+    async def node_down(self, request: web.Request) -> web.StreamResponse:
+        """Close a dead node's sessions and drop its routes."""
+        return answer(await self._appliance.node_down(_node(request)))
+
+
+def _node(request: web.Request) -> str:
+    asked = query.read(request, node=query.text)
+    if "node" not in asked:
+        raise BadRequest("Parameter 'node' is missing; name a node or an address, like ?node=node-1")
+    return str(asked["node"])
 
 
 async def _text(request: web.Request) -> str:

@@ -30,6 +30,8 @@ REASONS = {
     "family": "a route of an address family that the instance does not carry",
 }
 
+OFFENCES = ("max-prefixes", "flapping", "churn", "garbage", "slow")
+
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "text": (str,),
     "number": (int, float),
@@ -229,6 +231,28 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
         Key("seconds_left", "number", "until sessions end; null before routes are marked, and after", True),
         Key("sessions", "number", "sessions that are up"),
         Key("text", "text", "what was done, as a sentence"),
+    "quarantine": (
+        Key("instance", "text", "the instance that keeps the node out"),
+        Key("node", "text", "the node; for a peer that the IPAM does not know, its address"),
+        Key("addresses", "list", "the addresses from which it may not dial"),
+        Key("reason", "text", f"one of {_one_of(OFFENCES)}"),
+        Key("text", "text", "what it did, with the figures"),
+        Key("since", "time", "since when it is kept out"),
+        Key("until", "time", "when it may dial again"),
+        Key(
+            "strikes",
+            "number",
+            "how often it was kept out and has not made good for: its term doubles each time",
+        ),
+    ),
+    "quarantine.release": (Key("released", "list", "the nodes that were let in again"),),
+    "node.down": (
+        Key("node", "text", "the node or address that was named"),
+        Key(
+            "closed",
+            "list",
+            "`{instance, address, routes}` of each session or kept routes; empty if there were none",
+        ),
     ),
     "topology": (
         Key("name", "text", "the appliance's name"),

@@ -78,6 +78,19 @@ FAMILIES: Mapping[str, Family] = {
     "rr_ipam_error": Family("1 when the source could not be read at the last try.", ("source",)),
     "rr_ipam_held": Family("1 when a snapshot is held back by the guard and waits for `rrctl ipam accept`."),
     "rr_ipam_allocations": Family("What the allocations in force hold.", ("kind",)),
+    "rr_quarantined_nodes": Family("Nodes that are kept out now.", ("instance",)),
+    "rr_quarantine_suspended": Family(
+        "1 while so many nodes misbehave that nobody is kept out.", ("instance",)
+    ),
+    "rr_quarantines_total": Family(
+        "Times that a node was quarantined, by reason.", ("instance", "reason"), counter=True
+    ),
+    "rr_slow_peer_resets_total": Family(
+        "Sessions that were reset because the peer did not read.", ("instance",), counter=True
+    ),
+    "rr_ghosts_removed_total": Family(
+        "Peers that connected, had no session, and were forgotten.", ("instance",), counter=True
+    ),
 }
 
 _Labelled: TypeAlias = list[tuple[Sequence[str], float]]
@@ -143,6 +156,8 @@ def _samples(appliance: Appliance) -> _Samples:
         "rr_rejected_routes": _counted(counts["rejected"], "instance", "reason"),
         "rr_violations_total": _counted(counts["violations"], "instance", "reason"),
         "rr_ipam_allocations": _counted(counts["allocations"], "kind"),
+        "rr_quarantines_total": _counted(counts["quarantines"], "instance", "reason"),
+        **_guard_samples(counts["guarded"]),
     }
 
 
@@ -183,6 +198,16 @@ def _instance_samples(instances: Sequence[Mapping[str, Any]]) -> _Samples:
             for row, role in roles
         ],
     }
+
+
+def _guard_samples(rows: Sequence[Mapping[str, Any]]) -> _Samples:
+    figures = {
+        "rr_quarantined_nodes": "quarantined",
+        "rr_quarantine_suspended": "suspended",
+        "rr_slow_peer_resets_total": "slow_resets",
+        "rr_ghosts_removed_total": "ghosts",
+    }
+    return {name: [((row["instance"],), row[key]) for row in rows] for name, key in figures.items()}
 
 
 def _figure(instances: Sequence[Mapping[str, Any]], part: str, key: str) -> _Labelled:

@@ -47,6 +47,8 @@ COMMANDS = {
     "engine": Lazy("rr.cli.engine", "engine", "Restart or upgrade engines without losing a route."),
     "drain": Lazy("rr.cli.drain", "drain", "Take instances out of use without losing a packet."),
     "undrain": Lazy("rr.cli.drain", "undrain", "Put drained instances into use again."),
+    "quarantine": Lazy("rr.cli.quarantine", "quarantine", "List the nodes that are kept out, or let one in."),
+    "node": Lazy("rr.cli.node", "node", "Say that a node is dead."),
     "demo": Lazy("rr.cli.demo", "demo", "Show the appliance at work, on this machine alone."),
     "completion": Lazy("rr.cli.completion", "completion", "Print the completion script of a shell."),
 }

@@ -50,6 +50,9 @@ ANSWERS = {
     "ipam accept": OBJECTS["ipam.accept"],
     "drain": OBJECTS["drain"],
     "undrain": OBJECTS["drain"],
+    "quarantine list": OBJECTS["quarantine"],
+    "quarantine release": OBJECTS["quarantine.release"],
+    "node down": OBJECTS["node.down"],
 }
 
 

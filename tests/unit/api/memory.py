@@ -215,6 +215,10 @@ class MemoryAppliance:
             "rejected": [{"instance": "main", "reason": "foreign-prefix", "count": 1}],
             "violations": [{"instance": "main", "reason": "foreign-prefix", "count": 4}],
             "allocations": [{"kind": "node", "count": 2}, {"kind": "node-prefix", "count": 2}],
+            "quarantines": [{"instance": "main", "reason": "flapping", "count": 3}],
+            "guarded": [
+                {"instance": "main", "slow_resets": 1, "ghosts": 2, "quarantined": 1, "suspended": False}
+            ],
         }
 
     async def reload(self) -> Row:
@@ -253,3 +257,24 @@ class MemoryAppliance:
             raise NotFound(f"there is no instance {instance}", "it is main")
         self.asked.append(f"{instance} {upgrade=} {force=}")
         return {"instance": instance, "changed": not upgrade, "peers": 3, "version": "4.8.0"}
+
+    def quarantine(self) -> list[Row]:
+        return [dict(QUARANTINED)]
+
+    async def release(self, wanted: str) -> Row:
+        if wanted not in ("node-9", "10.2.0.9"):
+            raise Refused(f"{wanted} is not quarantined", "see `rrctl quarantine list`")
+        return {"released": ["node-9"]}
+
+    async def node_down(self, wanted: str) -> Row:
+        if wanted == "nobody":
+            raise NotFound("nobody is neither an address nor a node that the IPAM knows")
+        closed = [{"instance": "main", "address": "10.2.0.2", "routes": 2}] if wanted == "node-1" else []
+        return {"node": wanted, "closed": closed}
+
+
+QUARANTINED: Row = {
+    "instance": "main", "node": "node-9", "addresses": ["10.2.0.9"], "reason": "flapping",
+    "text": "its session from 10.2.0.9 was lost again and again", "since": "2026-01-02T03:04:05.000Z",
+    "until": "2026-01-02T03:05:05.000Z", "strikes": 2,
+}  # fmt: skip
