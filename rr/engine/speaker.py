@@ -294,6 +294,11 @@ def is_kept_out(message: pb.Peer) -> bool:
     return is_explicit(message) and message.conf.description == _KEPT_OUT
 
 
+def read_received(message: pb.Peer) -> tuple[Address, int]:
+    """A peer's address, and how many routes it announces, accepted or not."""
+    return ip_address(message.state.neighbor_address), sum(f.state.received for f in message.afi_safis)
+
+
 def is_established(message: pb.Peer) -> bool:
     """Say whether a peer's session is up."""
     return message.state.session_state == pb.PeerState.SESSION_STATE_ESTABLISHED

@@ -137,3 +137,33 @@ def test_ipam_accept(rrd: Background, rrctl: Rrctl) -> None:
     assert (ran.code, ran.err) == (1, "rrctl: No allocations are held back; there is nothing to accept\n")
     rrd.appliance.held = True
     assert rrctl("ipam", "accept").out == "Accepted: 1 change.\n  node-2 loses 10.244.2.0/24.\n"
+
+
+def test_quarantine_list_and_release(rrd: Background, rrctl: Rrctl) -> None:
+    ran = rrctl("quarantine", "list")
+    assert ran.out.split()[:8] == [
+        "INSTANCE",
+        "NODE",
+        "ADDRESSES",
+        "REASON",
+        "SINCE",
+        "LEFT",
+        "STRIKES",
+        "WHAT",
+    ]
+    assert "node-9" in ran.out
+    rows = json.loads(rrctl("--output", "json", "quarantine", "list").out)
+    assert faults("quarantine", rows) == []
+    assert rrctl("quarantine", "release", "10.2.0.9").out == "node-9 may dial in again.\n"
+    refused = rrctl("quarantine", "release", "node-1")
+    assert refused.code == 1
+    assert "node-1 is not quarantined" in refused.err
+
+
+def test_node_down_says_what_it_did(rrd: Background, rrctl: Rrctl) -> None:
+    ran = rrctl("node", "down", "node-1")
+    assert ran.out == "node-1: 10.2.0.2 of main is closed, 2 routes dropped.\n"
+    again = rrctl("node", "down", "node-2")
+    assert again.out == "node-2 has no session and no routes; nothing was done.\n"
+    assert rrctl("node", "down", "nobody").code == 1
+    assert faults("node.down", json.loads(rrctl("-o", "json", "node", "down", "node-1").out)) == []
