@@ -29,8 +29,9 @@ class Message:
 class RawSpeaker:
     """Speaks just enough BGP to keep a session: OPEN, KEEPALIVE. Everything else is up to the test.
 
-    `families` and `restart_time` (seconds, None: no graceful restart) go into the OPEN. Sockets live in the
-    host's namespace, the threads in this process.
+    `families` and `restart_time` (seconds, None: no graceful restart) go into the OPEN. While `reading` is clear it
+    takes nothing off its socket, whose `receive_buffer` is in bytes, but goes on sending keepalives. Sockets live in
+    the host's namespace, the threads in this process.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class RawSpeaker:
         hold_time: int = 9,
         families: tuple[str, ...] = ("ipv4", "ipv6"),
         restart_time: int | None = None,
+        receive_buffer: int | None = None,
     ) -> None:
         self.host = host
         self.asn = asn
@@ -48,7 +50,10 @@ class RawSpeaker:
         self.families = families
         self.restart_time = restart_time
         self.messages: list[Message] = []
+        self.receive_buffer = receive_buffer
         self.established = threading.Event()
+        self.reading = threading.Event()
+        self.reading.set()
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
         host.network.remember(self)
@@ -61,6 +66,7 @@ class RawSpeaker:
         """Take connections in the background; each takes the place of the one before."""
         listener = self.host.listen(port)
         self._sockets.append(listener)
+        self._limit(listener)
 
         def accept() -> None:
             with contextlib.suppress(OSError):
@@ -106,11 +112,16 @@ class RawSpeaker:
 
     def _serve(self, connection: socket.socket) -> None:
         connection.settimeout(1.0)
+        self._limit(connection)
         self._connection = connection
         self._sockets.append(connection)
         self.established.clear()
         self.send(OPEN, self._open())
         threading.Thread(target=self._receive, args=(connection,), daemon=True).start()
+
+    def _limit(self, opened: socket.socket) -> None:
+        if self.receive_buffer is not None:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
 
     def _open(self) -> bytes:
         capabilities = b"".join(struct.pack("!BBHBB", 1, 4, AFI[family], 0, 1) for family in self.families)
@@ -127,6 +138,9 @@ class RawSpeaker:
         buffer = b""
         with contextlib.suppress(OSError):
             while True:
+                if not self.reading.wait(1.0):
+                    self.send(KEEPALIVE)
+                    continue
                 try:
                     data = connection.recv(65536)
                 except TimeoutError:
