@@ -71,6 +71,19 @@ class Frr(Peer):
 
         eventually(serves, 10, f"{program} of {self.name} takes commands")
 
+    def start_bfd(self) -> None:
+        """Start bfdd too, and run BFD (RFC 5880) on every session."""
+        empty = self.host.folder / "bfdd.conf"
+        empty.write_text("")
+        self._start_daemon("bfdd", empty)
+        self.configure(f"router bgp {self.asn}", *(f"neighbor {s.remote} bfd" for s in self.sessions))
+
+    def bfd_up(self) -> bool:
+        """Tell whether BFD is up on every session."""
+        shown = json.loads(self.vty("show bfd peers json", program="bfdd") or "[]")
+        up = {entry["peer"] for entry in shown if entry["status"] == "up"}
+        return {session.remote for session in self.sessions} <= up
+
     def vty(self, *commands: str, program: str = "bgpd") -> str:
         """Give commands to a daemon, one after the other, and return what all of them printed."""
         with socket.socket(socket.AF_UNIX) as vty:
