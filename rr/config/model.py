@@ -379,7 +379,8 @@ class Config(Model):
         examples=["rr-a"], description="What this appliance is called, in messages, metrics and by its pair."
     )
     state_dir: AbsolutePath = Field(
-        default=Path("/var/lib/rr"), description="Roster, last known good allocations, event history."
+        default=Path("/var/lib/rr"),
+        description="Roster, last known good allocations, who is quarantined, event history.",
     )
     run_dir: AbsolutePath = Field(
         default=Path("/run/rr"),

@@ -15,7 +15,7 @@ from rr.config.model import Instance
 from rr.engine import events, speaker
 from rr.engine.client import Engine
 from rr.engine.pb import gobgp_pb2 as pb
-from rr.errors import EngineRefused
+from rr.errors import EngineError, EngineRefused
 from rr.guard import ghosts, queues
 from rr.guard.garbage import EngineLog
 from rr.guard.ghosts import Entry, Ghosts
@@ -30,7 +30,7 @@ Say = Callable[[str, str, str], None]
 LOOK_EVERY = 0.5
 """Seconds between looks at what peers do."""
 QUEUES_EVERY = 2.0
-"""Seconds between looks at the kernel's queues; 2,000 sessions take 10 ms."""
+"""Seconds between looks at the kernel's queues; 2,000 sessions take 5 ms."""
 CHURN = 20
 """Times its `max_prefixes` that a node's routes may change within the window."""
 EXCUSED_FOR = 10.0
@@ -80,11 +80,18 @@ class Guard:
             self._see_losses()
             self._see_excesses()
             self._see_garbage()
-            await self._end_stale(engine)
-            await self._sweep(engine)
-            if time.monotonic() >= self._queues_due:
-                self._queues_due = time.monotonic() + QUEUES_EVERY
-                await self._reset_slow(engine)
+            try:
+                await self._act(engine)
+            except EngineError as error:
+                # Whether the engine is dead is for others to find out.
+                _log.debug("the engine did not do what its guard asked for", why=str(error))
+
+    async def _act(self, engine: Engine) -> None:
+        await self._end_stale(engine)
+        await self._sweep(engine)
+        if time.monotonic() >= self._queues_due:
+            self._queues_due = time.monotonic() + QUEUES_EVERY
+            await self._reset_slow(engine)
 
     # Blame
 
