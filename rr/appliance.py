@@ -133,7 +133,8 @@ class Appliance:
     async def _apply_quarantine(self) -> None:
         for runner in self.instances.values():
             self._instruct(runner)
-        await asyncio.to_thread(self.warden.save)
+        if self.warden.unsaved:
+            await asyncio.to_thread(self.warden.save)
 
     def _instruct(self, runner: InstanceRunner) -> None:
         """Tell an instance whom it keeps out, and what else it needs to know to look after its peers."""

@@ -12,12 +12,8 @@ from pathlib import Path
 from rr.addresses import NotValid, read_address
 from rr.net import Address
 
-_RESETS = frozenset(
-    {
-        "Session will be reset due to malformed BGP Header",
-        "Session will be reset due to malformed BGP message",
-    }
-)
+_RESETS = "Session will be reset due to malformed BGP"
+"""So begins what the engine says of a bad header, message or UPDATE."""
 _TOLERATED = frozenset(
     {"the received Update message was treated as withdraw", "Some attributes were discarded"}
 )
@@ -77,8 +73,9 @@ def _garbage(line: bytes) -> tuple[Address | None, bool]:
     try:
         entry = json.loads(line)
         message, key = entry["msg"], entry["Key"]
-        if message in _RESETS or message in _TOLERATED:
-            return read_address(key), message in _RESETS
-    except (ValueError, KeyError, TypeError, NotValid):
+        resets = message.startswith(_RESETS)
+        if resets or message in _TOLERATED:
+            return read_address(key), resets
+    except (ValueError, KeyError, TypeError, AttributeError, NotValid):
         pass
     return None, False

@@ -41,6 +41,10 @@ class StaleTimes:
         self._since: dict[Address, float] = {}
         self._back: dict[Address, float] = {}
 
+    def knows(self, address: Address) -> bool:
+        """Whether a peer had stale routes at the last look."""
+        return address in self._since
+
     def look(self, kept: Iterable[Kept], allowed: Callable[[Address], float], now: float) -> list[Expired]:
         """Say whose stale routes must go; `allowed` is the time that a peer's are kept, in seconds."""
         listed = list(kept)

@@ -79,11 +79,14 @@ class Warden:
             self._say(KIND, case.subject, f"{case.subject} is let in again: released by hand")
         return found
 
+    @property
+    def unsaved(self) -> bool:
+        """Whether who is kept out has changed since it was last written."""
+        return self._lasting() != self._saved
+
     def save(self) -> None:
-        """Write who is kept out if that has changed; a failure is said, and no more."""
+        """Write who is kept out; a failure is said, and no more."""
         lasting = self._lasting()
-        if lasting == self._saved:
-            return
         try:
             store.save(self._path, self.book)
         except StateError as error:

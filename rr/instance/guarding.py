@@ -29,6 +29,8 @@ _log = structlog.get_logger(__name__)
 Say = Callable[[str, str, str], None]
 LOOK_EVERY = 0.5
 """Seconds between looks at what peers do."""
+UP_EVERY = 5.0
+"""Seconds between looks for stale routes of nodes that have a session."""
 QUEUES_EVERY = 2.0
 """Seconds between looks at the kernel's queues; 2,000 sessions take 5 ms."""
 CHURN = 20
@@ -57,7 +59,7 @@ class Guard:
         self._stalls = Stalls()
         self._stale = StaleTimes()
         self._moves_since = time.monotonic()
-        self._queues_due = 0.0
+        self._queues_due = self._stale_due = 0.0
         self._queues_broken = False
 
     @property
@@ -139,13 +141,18 @@ class Guard:
     # Stale routes
 
     async def _end_stale(self, engine: Engine) -> None:
+        now = time.monotonic()
+        everybody = now >= self._stale_due
+        if everybody:
+            self._stale_due = now + UP_EVERY
         kept = [
             Kept(peer.address, peer.up, stale)
             for peer in self.view.peers.values()
-            if self.view.role(peer.address) is Role.NODE
+            if (everybody or not peer.up or self._stale.knows(peer.address))
+            and self.view.role(peer.address) is Role.NODE
             and (stale := sum(heard.stale for heard in peer.heard.values()))
         ]
-        for expired in self._stale.look(kept, self._allowed, time.monotonic()):
+        for expired in self._stale.look(kept, self._allowed, now):
             await self._drop(engine, expired)
 
     def _allowed(self, address: Address) -> float:

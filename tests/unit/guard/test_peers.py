@@ -6,6 +6,8 @@ import socket
 from ipaddress import ip_address
 from pathlib import Path
 
+import pytest
+
 from rr.guard import ghosts, queues, stale
 from rr.guard.garbage import TOLERATED_AT_ONCE, EngineLog
 from rr.guard.ghosts import Entry, Ghosts
@@ -173,6 +175,16 @@ def test_the_engines_log_tells_who_sends_garbage(tmp_path: Path) -> None:
         file.write('Session will be reset due to malformed BGP message\n"malformed"\n{"msg": "Session wi')
     assert log.news() == {PEER: 2}
     assert log.news() == {}
+
+
+@pytest.mark.parametrize("what", ["Header", "message", "update message"])
+def test_every_kind_of_garbage_that_ends_a_session_counts(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "gobgpd.log"
+    path.touch()
+    log = EngineLog(path)
+    log.news()
+    write(path, f"Session will be reset due to malformed BGP {what}")
+    assert log.news() == {PEER: 1}
 
 
 def test_a_line_that_is_written_in_two_parts_counts_once(tmp_path: Path) -> None:
