@@ -36,6 +36,8 @@ ENOUGH: Mapping[Offence, int] = {
     Offence.SLOW: 3,
 }
 """How often within the window is enough; how often a session may be lost is configured."""
+STRANGERS = 64
+"""Peers of one instance that no node has and that are kept out at once at most: each costs half a megabyte."""
 _LONGEST_EXPONENT = 40
 
 
@@ -86,6 +88,8 @@ class Blame:
     text: str
     """What it did, with the figures, as a part of a sentence."""
     time: float
+    known: bool = True
+    """Whether the IPAM has this node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,8 @@ class Case:
     """Why it is, or last was, kept out."""
     released: float = 0.0
     """When it was last let in again."""
+    known: bool = True
+    """Whether the IPAM has this node."""
 
     @property
     def kept_out(self) -> bool:
@@ -181,6 +187,7 @@ def blame(book: Book, settings: Settings, blames: Iterable[Blame]) -> Book:
         cases[key] = replace(
             case,
             addresses=one.addresses,
+            known=one.known,
             seen={**case.seen, one.offence: times},
             said={**case.said, one.offence: one.text},
         )
@@ -252,7 +259,8 @@ def _judge(
     now: float,
 ) -> Iterable[Step]:
     own = [case for case in cases.values() if case.instance == instance]
-    involved = [case for case in own if case.kept_out or _is_suspect(case, settings)]
+    yield from _judge_strangers([case for case in own if not case.known], cases, settings, now)
+    involved = [case for case in own if case.known and (case.kept_out or _is_suspect(case, settings))]
     most = limit(population, settings)
     if settings.enabled and len(involved) > most:
         yield from _suspend(instance, involved, cases, suspended, most, population, settings, now)
@@ -260,11 +268,25 @@ def _judge(
     if suspended.pop(instance, None):
         yield Resumed(instance)
     for case in involved:
-        guilty = _guilty_of(case, settings)
-        if settings.enabled and guilty and not case.kept_out:
-            kept_out = _keep_out(case, guilty, settings, now)
-            cases[instance, case.subject] = kept_out
-            yield Began(kept_out, guilty, term(kept_out.strikes, settings))
+        yield from _judge_one(case, cases, settings, now)
+
+
+def _judge_strangers(
+    strangers: list[Case], cases: dict[Key, Case], settings: Settings, now: float
+) -> Iterable[Step]:
+    """Peers that no node has own no route: keeping them out hurts nobody, and many of them can be one host's."""
+    room = STRANGERS - sum(case.kept_out for case in strangers)
+    guilty = [case for case in strangers if not case.kept_out and _guilty_of(case, settings)]
+    for case in guilty[: max(0, room)]:
+        yield from _judge_one(case, cases, settings, now)
+
+
+def _judge_one(case: Case, cases: dict[Key, Case], settings: Settings, now: float) -> Iterable[Step]:
+    offence = _guilty_of(case, settings)
+    if settings.enabled and offence and not case.kept_out:
+        kept_out = _keep_out(case, offence, settings, now)
+        cases[case.instance, case.subject] = kept_out
+        yield Began(kept_out, offence, term(kept_out.strikes, settings))
 
 
 def _suspend(

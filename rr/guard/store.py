@@ -51,6 +51,7 @@ def _written(case: Case) -> Mapping[str, Any]:
         "offence": case.offence,
         "text": case.text,
         "released": case.released,
+        "known": case.known,
     }
 
 
@@ -66,4 +67,5 @@ def _read(entry: Mapping[str, Any]) -> Case:
         offence=Offence(entry["offence"]) if entry["offence"] else None,
         text=str(entry["text"]),
         released=float(entry["released"]),
+        known=bool(entry["known"]),
     )

@@ -104,7 +104,9 @@ class Guard:
         node = self.view.allocations.node_at(address)
         addresses = frozenset({address, *(node.addresses if node else ())})
         subject = node.name if node else str(address)
-        self.blames.append(Blame(self.view.instance, subject, addresses, offence, text, time.time()))
+        self.blames.append(
+            Blame(self.view.instance, subject, addresses, offence, text, time.time(), known=node is not None)
+        )
 
     def _see_losses(self) -> None:
         lost, self.view.lost = self.view.lost, []

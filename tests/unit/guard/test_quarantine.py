@@ -169,6 +169,29 @@ def test_a_wave_in_one_instance_means_nothing_to_another(story: Story) -> None:
     assert [case.subject for case in story.book.kept_out()] == ["node-30"]
 
 
+def test_strangers_are_no_nodes_and_neither_hide_nor_save_one(story: Story) -> None:
+    """One host with many addresses cannot have quarantine suspended; and not more than 64 of them are kept out."""
+    strangers = [
+        Blame(
+            "main",
+            f"10.2.1.{n}",
+            frozenset({ip_address(f"10.2.1.{n}")}),
+            Offence.GARBAGE,
+            "",
+            NOW,
+            known=False,
+        )
+        for n in range(1, 101)
+    ]
+    story.book = quarantine.blame(story.book, SETTINGS, strangers * 3)
+    story.blame("node-1", times=5)
+    story.decide()
+    assert "node-1" in story.out()
+    assert len(story.out()) == 1 + quarantine.STRANGERS
+    story.decide(after=1)
+    assert len(story.out()) == 1 + quarantine.STRANGERS
+
+
 def test_disabled_it_keeps_nobody_out_and_lets_everybody_in(story: Story) -> None:
     story.blame("node-1", Offence.MAX_PREFIXES)
     story.decide()
