@@ -381,7 +381,7 @@ class Appliance:
         found = report.ipam_problems(self.keeper)
         if self.drains.problem:
             found.append(report.warning(f"The state is not kept: {self.drains.problem}"))
-        found = report.ipam_problems(self.keeper) + report.quarantine_problems(self.warden)
+        found += report.quarantine_problems(self.warden)
         found += [
             report.critical(f"{a} is not an address of this host: no peer reaches it")
             for a in sorted(map(str, self._missing))

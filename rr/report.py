@@ -80,7 +80,6 @@ def drain(runner: InstanceRunner) -> Row:
     }
 
 
-def _expected(view: LiveView) -> int:
 def population(view: LiveView) -> int:
     """How many nodes of the IPAM may dial into an instance."""
     return sum(any(map(view.rules.rack_of, node.addresses)) for node in view.allocations.nodes.values())

@@ -231,6 +231,7 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
         Key("seconds_left", "number", "until sessions end; null before routes are marked, and after", True),
         Key("sessions", "number", "sessions that are up"),
         Key("text", "text", "what was done, as a sentence"),
+    ),
     "quarantine": (
         Key("instance", "text", "the instance that keeps the node out"),
         Key("node", "text", "the node; for a peer that the IPAM does not know, its address"),

@@ -90,15 +90,15 @@ class Plan:
     ranges: Mapping[Network, str]
     """Which prefixes may dial in, and the group whose settings they get."""
     peers: Mapping[Address, ExplicitPeer]
+    kept_out: frozenset[Address] = frozenset()
+    """Addresses in ranges from which nobody may dial for now."""
     farewell: str = ""
     """Where nobody may have a session: what everybody is told who has one (RFC 9003)."""
 
 
 def closed(plan: Plan, farewell: str) -> Plan:
     """The same speaker, closed to everybody."""
-    return replace(plan, ranges={}, peers={}, farewell=farewell)
-    kept_out: frozenset[Address] = frozenset()
-    """Addresses in ranges from which nobody may dial for now."""
+    return replace(plan, ranges={}, peers={}, kept_out=frozenset(), farewell=farewell)
 
 
 def range_of(plan: Plan, address: Address) -> Network | None:

@@ -150,7 +150,8 @@ class InstanceRunner:
     @property
     def plan(self) -> Plan:
         """What the engine should be, besides its policy."""
-        return closed(self.setting.plan, FAREWELL) if self.closed else self.setting.plan
+        plan = replace(self.setting.plan, kept_out=self.kept_out)
+        return closed(plan, FAREWELL) if self.closed else plan
 
     def keep_out(self, addresses: frozenset[Address]) -> None:
         """Let nobody dial from exactly these addresses."""
@@ -432,7 +433,6 @@ class InstanceRunner:
         reflecting = self.view.suspended()
         began = time.monotonic()
         plan, drain = self.plan, self.drain
-        plan = replace(self.setting.plan, kept_out=self.kept_out)
         outcome = await reconciler.run(
             self._wanted(reflecting), plan, audit=audit, returning=self.continuity.returning(plan)
         )
