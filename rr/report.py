@@ -202,7 +202,9 @@ def _drain_problem(runner: InstanceRunner) -> str:
     if row["state"] == Phase.DRAINED:
         return f"Instance {runner.name} is drained {since}: `rrctl undrain {runner.name}` lets peers in again"
     if row["state"] == Phase.CLOSING:
-        return f"Instance {runner.name} is being drained {since}: {row['sessions']} sessions are still up"
+        return (
+            f"Instance {runner.name} is being drained {since}: sessions are ended, {row['sessions']} still up"
+        )
     left = row["seconds_left"]
     when = "routes are being marked" if left is None else f"sessions end in {left:g} s"
     return f"Instance {runner.name} is being drained {since}: {when}"

@@ -11,6 +11,7 @@ from rr.api import keys
 from rr.api.appliance import NotFound, Refused
 from rr.appliance import Appliance, plans
 from rr.config.model import Config, Guard
+from rr.continuity.drain import Drain
 from rr.continuity.roster import Roster
 from rr.engine.events import PeerChanged, RouteSeen
 from rr.errors import RRError
@@ -181,3 +182,46 @@ async def test_what_is_held_and_contradicts_another_source_by_now_is_refused_in_
     )
     assert appliance.keeper.allocations.nodes.keys() == {"node-1", "node-2", "node-4"}
     assert [held["source"] for held in appliance.status()["ipam"]["held"]] == [SOURCE]
+
+
+async def test_a_drain_is_a_warning_that_says_the_way_back_and_explains_missing_sessions(
+    appliance: Appliance,
+) -> None:
+    read(appliance, OWNED)
+    runner = appliance.instances["main"]
+    drain = Drain(1_764_000_000.0, 10.0)
+    told = {}
+    for name, decided in (("draining", drain), ("closed", replace(drain, closed=True))):
+        runner.maintain(decided)
+        told[name] = said(appliance)
+    runner.resent = time.monotonic()
+    runner.view.apply(PeerChanged(TOR, "idle", "", 0, False))
+    runner.emptied = True
+    told["drained"] = said(appliance)
+    since = "since 2025-11-24T16:00:00.000Z"
+    assert told == {
+        "draining": [("warning", f"Instance main is being drained {since}: routes are being marked")],
+        "closed": [("warning", f"Instance main is being drained {since}: sessions are ended, 1 still up")],
+        "drained": [
+            ("warning", f"Instance main is drained {since}: `rrctl undrain main` lets peers in again")
+        ],
+    }
+    assert appliance.check()["exit"] == 1
+    assert appliance.status()["ready"], "a drained appliance can be upgraded and waited for"
+    assert keys.faults("status.instances", appliance.status()["instances"]) == []
+    assert {row["drain"] for row in appliance.peers()} == {"drained"}
+    runner.maintain(replace(drain, ended=True))
+    assert said(appliance) == [("warning", f"Instance main: ToR {TOR} has no session")]
+
+
+async def test_decisions_that_are_not_kept_are_a_warning(appliance: Appliance) -> None:
+    read(appliance, OWNED)
+    appliance.drains.problem = "drains cannot be written"
+    assert said(appliance) == [("warning", "The state is not kept: drains cannot be written")]
+
+
+async def test_an_unknown_instance_cannot_be_drained(appliance: Appliance) -> None:
+    with pytest.raises(NotFound, match="there is no instance other; it is one of main"):
+        await appliance.drain("other", None)
+    with pytest.raises(NotFound, match="there is no instance other; it is one of main"):
+        await appliance.undrain("other")

@@ -220,3 +220,21 @@ async def test_readiness_follows_engines_and_policy(served: Serving) -> None:
     instance["engine"]["state"] = "down"
     assert (await served.ask("/readyz")).json["reasons"] == ["Instance main: the engine is down."]
     assert (await served.ask("/healthz")).status == 200
+
+
+async def test_a_drain_says_where_each_instance_is_on_its_way(served: Serving) -> None:
+    answer = await served.ask("/api/v1/drain?instance=main&wait=2.5", "POST")
+    assert answer.status == 200
+    assert faults("drain", answer.json) == []
+    assert (answer.json[0]["state"], answer.json[0]["text"]) == ("draining", "main is drained, wait=2.5")
+    answer = await served.ask("/api/v1/undrain", "POST")
+    assert [row["state"] for row in answer.json] == ["serving"]
+    assert (await served.ask("/api/v1/drain?instance=x", "POST")).status == 404
+    assert (await served.ask("/api/v1/drain", "POST", tcp=True)).status == 403
+
+
+@pytest.mark.parametrize("wait", ["-1", "3601", "nan", "inf", "soon", ""])
+async def test_a_wait_is_seconds_up_to_an_hour(served: Serving, wait: str) -> None:
+    answer = await served.ask("/api/v1/drain", "POST", params={"wait": wait})
+    assert (answer.status, answer.error) == (400, f"wait must be seconds from 0 to 3600; it is {wait!r}")
+    assert served.appliance.asked == []

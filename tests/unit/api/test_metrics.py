@@ -33,14 +33,17 @@ async def test_the_state_is_read_when_it_is_scraped(served: Serving) -> None:
     assert _value(values, "rr_ipam_age_seconds", source="file:/etc/rr/allocations.yaml") == 3.2
     assert _value(values, "rr_policy_changes_total", instance="main") == 5
     assert _value(values, "rr_policy_repairs_total", instance="main") == 0
+    assert _value(values, "rr_drain_state", instance="main") == 0
     assert _value(values, "rr_engine_restarts_total", instance="main") == 1
     assert _value(values, "rr_sessions_expected", instance="main", role="tor") == 1
     assert _value(values, "rr_config_loaded_timestamp_seconds") == 1795433400.25
     served.appliance.status_row["ready"] = False
     served.appliance.status_row["instances"][0]["engine"]["state"] = "down"
+    served.appliance.status_row["instances"][0]["drain"]["state"] = "drained"
     values = await _values(served)
     assert _value(values, "rr_ready") == 0
     assert _value(values, "rr_engine_up", instance="main") == 0
+    assert _value(values, "rr_drain_state", instance="main") == 3
 
 
 async def test_the_daemons_own_counters_are_shown_too(served: Serving) -> None:
