@@ -63,7 +63,8 @@ class Comeback:
 
     def over(self, now: float) -> bool:
         """Say whether nobody is awaited any more."""
-        return not self.missing or now - self.began > self.patience + SLACK
+        everybody = not self.missing and not self.holds_tors(now)
+        return everybody or now - self.began > self.patience + SLACK
 
     def holds_tors(self, now: float) -> bool:
         """Say whether ToRs must not be let in yet: a node's routes are not there."""

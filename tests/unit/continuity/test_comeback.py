@@ -33,6 +33,15 @@ def test_it_is_over_when_everybody_is_back() -> None:
     assert comeback.awaited(102.0) == set()
 
 
+def test_it_is_not_over_while_a_node_that_is_back_may_lack_routes() -> None:
+    comeback = Comeback({UNKNOWN: KNOWN[UNKNOWN]}, frozenset({TOR}), 100.0, 30.0)
+    comeback.see([Present(UNKNOWN)], 101.0)
+    assert not comeback.missing
+    assert not comeback.over(101.0)
+    comeback.see([Present(UNKNOWN)], 101.0 + SETTLED)
+    assert comeback.over(101.0 + SETTLED)
+
+
 def test_nodes_are_awaited_for_the_deferral_time_and_tors_a_little_longer() -> None:
     comeback = started()
     assert comeback.awaited(130.0) == set(KNOWN)
