@@ -48,7 +48,7 @@ def fabric(started: Fabric) -> Iterator[Fabric]:
     started.appliance.settings = settings
     password(started).write_text("first\n")
     configure(started, base)
-    tors_hold(started, ROUTES)
+    tors_hold(started, ROUTES, within=20)
     eventually(lambda: len(sessions(started.appliance)) == 5, 20, "the sessions of before")
 
 
