@@ -23,11 +23,12 @@ from rr.config.model import Config
 from rr.config.secrets import read_secret
 from rr.continuity.drain import FILE as DRAINS
 from rr.continuity.drain import WAIT, Drains, phase
+from rr.continuity.pair.watch import PairWatch
 from rr.continuity.roster import Roster
 from rr.engine import addresses
 from rr.engine.client import Engine
 from rr.engine.process import EngineProcess, Program, find_program, strays, try_out
-from rr.engine.speaker import Plan, plan, read_identity
+from rr.engine.speaker import Plan, half_of, plan, read_identity
 from rr.errors import AllocationsError, ConfigError, EngineError, EngineUnavailable, RRError
 from rr.guard import stale
 from rr.guard.warden import Warden
@@ -77,6 +78,8 @@ class Appliance:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._background: set[asyncio.Task[object]] = set()
         self._missing: frozenset[Address] = frozenset()
+        self._pair: PairWatch | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     def _keeper(self, config: Config) -> Keeper:
         return Keeper(config.state_dir, config.ipam.guard, [source.name for source in config.ipam.sources])
@@ -99,6 +102,34 @@ class Appliance:
         """Begin to look after every configured instance."""
         for name in self.settings.instances:
             self._add_instance(name)
+        self._watch_pair()
+
+    def _watch_pair(self) -> None:
+        """Begin to watch the other half, where there is one."""
+        pair = self.settings.pair
+        if pair is None:
+            return
+        self._pair = PairWatch(
+            self.settings, pair, self.instances, self._allocations_digest, self.history.add
+        )
+        self._watching = asyncio.create_task(self._pair.run(), name="pair")
+        self._watching.add_done_callback(self._instance_ended)
+
+    def _allocations_digest(self) -> str:
+        return self.keeper.allocations.digest()
+
+    async def _leave_pair(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        self._pair = self._watching = None
+
+    def refusal(self, instance: str | None = None) -> str | None:
+        """Why this half of a pair, or one instance of it, cannot be spared now; None where it can.
+
+        Asked before a drain, a restart or an upgrade. Without a pair nothing is refused.
+        """
+        return self._pair.refusal(instance) if self._pair else None
 
     def _add_instance(self, name: str) -> None:
         setting = Setting(self.settings.instances[name], self._plans[name])
@@ -214,6 +245,7 @@ class Appliance:
 
     async def stop_instances(self, *, engines: bool) -> None:
         """Let go of the instances; with `engines`, end their engines in order too."""
+        await self._leave_pair()
         for task in self.tasks.values():
             task.cancel()
         await asyncio.gather(*self.tasks.values(), return_exceptions=True)
@@ -318,6 +350,9 @@ class Appliance:
                 self.instances[name].configure(Setting(config.instances[name], self._plans[name]))
             else:
                 self._add_instance(name)
+        if (old.pair, old.name) != (config.pair, config.name):
+            await self._leave_pair()
+            self._watch_pair()
         if old.http != config.http:
             self.restart_http.set()
         if old.ipam != config.ipam:
@@ -373,6 +408,7 @@ class Appliance:
             },
             "ipam": self.keeper.status(),
             "instances": instances,
+            "pair": self._pair.row() if self._pair else None,
             "problems": self.problems(),
         }
 
@@ -390,6 +426,7 @@ class Appliance:
             found += report.instance_problems(runner)
         if said := self.http_problem():
             found.append(report.warning(said))
+        found += [report.warning(sentence) for sentence in self._pair.problems()] if self._pair else []
         return sorted(found, key=lambda problem: str(problem["severity"]))
 
     def check(self) -> Row:
@@ -450,6 +487,12 @@ class Appliance:
     def subscribe(self) -> AsyncIterator[Row]:
         """Events from now on."""
         return self.history.follow()
+
+    def pair(self) -> Row:
+        """The other half, and which nodes have no session with both."""
+        if self._pair is None:
+            raise NotFound("this appliance is no half of a pair", "rr.yaml names the other half with `pair:`")
+        return {**self._pair.row(), "redundancy": self._pair.node_rows()}
 
     def allocations(self) -> Row:
         """Who owns what."""
@@ -517,7 +560,7 @@ class Appliance:
         racks = runner.setting.instance.racks
         if any(rack.nodes.bfd or any(tor.bfd for tor in rack.tors) for rack in racks.values()):
             return f"BFD runs on sessions of {runner.name}, and peers drop its routes as soon as BFD packets stop"
-        return None
+        return self.refusal(runner.name)
 
     async def drain(self, instance: str | None, wait: float | None) -> list[Row]:
         """Take one instance or all out of use."""
@@ -546,7 +589,7 @@ class Appliance:
         candidates = self._addresses(from_)
         for runner in chosen:
             for address in candidates:
-                if runner.view.rack(address):
+                if runner.view.rack(address) or address == runner.view.rules.pair:
                     return runner, address
         return chosen[0], candidates[0]
 
@@ -564,7 +607,9 @@ class Appliance:
 
 def plans(config: Config) -> dict[str, Plan]:
     """The plan of every instance; raises SecretError where a password cannot be read."""
-    return {name: plan(instance, _secret) for name, instance in config.instances.items()}
+    return {
+        name: plan(instance, _secret, half_of(config, name)) for name, instance in config.instances.items()
+    }
 
 
 async def held_by_strays(config: Config) -> frozenset[tuple[Address, int]]:

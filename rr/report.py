@@ -24,6 +24,7 @@ def instance(runner: InstanceRunner) -> Row:
     view, engine = runner.view, runner.health
     up = [peer for peer in view.peers.values() if peer.up]
     nodes = [peer.address for peer in up if view.role(peer.address) is Role.NODE]
+    halves = sum(peer.address == view.rules.pair for peer in up)
     heard = [entry for _, entry in view.heard()]
     return {
         "instance": runner.name,
@@ -58,7 +59,8 @@ def instance(runner: InstanceRunner) -> Row:
                 "known": sum(view.allocations.node_at(address) is not None for address in nodes),
                 "expected": population(view),
             },
-            "tors": {"up": len(up) - len(nodes), "expected": len(list(view.rules.tors()))},
+            "tors": {"up": len(up) - len(nodes) - halves, "expected": len(list(view.rules.tors()))},
+            "pair": {"up": halves, "expected": int(view.rules.pair is not None)},
         },
         "routes": {
             "accepted": sum(entry.accepted for entry in heard),
@@ -193,6 +195,9 @@ def instance_problems(runner: InstanceRunner) -> list[Row]:
         problems.append(warning(_drain_problem(runner)))
     if health.state is EngineState.RUNNING and not runner.closed:
         problems += [warning(f"Instance {runner.name}: ToR {tor} has no session") for tor in down]
+        half = view.rules.pair
+        if half and not runner.closed and not (half in view.peers and view.peers[half].up):
+            problems.append(warning(f"Instance {runner.name}: the other half ({half}) has no BGP session"))
     return problems
 
 

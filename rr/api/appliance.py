@@ -83,6 +83,9 @@ class Appliance(Protocol):
         A ToR is `{address, state}`, a node `{node, addresses, state}`.
         """
 
+    def pair(self) -> Row:
+        """Answer how the pair is, and which nodes have no session with both halves; raises NotFound without one."""
+
     def config(self) -> Row:
         """Answer `{file, loaded, digest, config}`, the last being what is in force, as rr.yaml says it.
 

@@ -50,6 +50,7 @@ class Handlers:
             web.get("/api/v1/events", self.events),
             web.get("/api/v1/allocations", self.allocations),
             web.get("/api/v1/topology", self.topology),
+            web.get("/api/v1/pair", self.pair),
             web.get("/api/v1/config", self.config),
             web.get("/api/v1/quarantine", self.quarantine),
         ]
@@ -167,6 +168,11 @@ class Handlers:
         """Answer the tree of instances, racks, ToRs and nodes."""
         query.read(request)
         return answer(self._appliance.topology())
+
+    async def pair(self, request: web.Request) -> web.StreamResponse:
+        """Answer how the pair is."""
+        query.read(request)
+        return answer(self._appliance.pair())
 
     async def config(self, request: web.Request) -> web.StreamResponse:
         """Answer the configuration in force."""

@@ -134,6 +134,12 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
             "the allocations in force and their sources, see below",
         ),
         Key("instances", "list", "one object per instance, see below"),
+        Key(
+            "pair",
+            "object",
+            "the other half, as in `pair` but for `redundancy`; null for an appliance that is alone",
+            True,
+        ),
         Key("problems", "list", "`{severity, text}`, severity `warning` or `critical`"),
     ),
     "status.ipam": (
@@ -170,7 +176,11 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
         ),
         Key("drain", "object", "how far it is drained: the keys of `drain`, without `text`"),
         Key("policy", "object", "`{in_force, digest, statements, verified, changes, repairs}`"),
-        Key("sessions", "object", "`{nodes: {up, known, expected}, tors: {up, expected}}`"),
+        Key(
+            "sessions",
+            "object",
+            "`{nodes: {up, known, expected}, tors: {up, expected}, pair: {up, expected}}`",
+        ),
         Key("routes", "object", "`{accepted, rejected}`, now"),
     ),
     "explain": (
@@ -253,6 +263,33 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
             "closed",
             "list",
             "`{instance, address, routes}` of each session or kept routes; empty if there were none",
+        ),
+    ),
+    "pair": (
+        Key("name", "text", "the other half's name"),
+        Key("reachable", "true/false", "whether it answers over the health channel"),
+        Key("problem", "text", "why the last question had no answer, or why none can be asked", True),
+        Key("version", "text", "its version of rrd, as last heard", True),
+        Key("heard", "time", "when it last answered", True),
+        Key(
+            "differences",
+            "list",
+            "`{text, since}`: where the halves do not do the same, once it has lasted 3 s",
+        ),
+        Key("refusal", "text", "why this half cannot be spared now; null where it can", True),
+        Key("certificate_ends", "time", "when this half's certificate ends; null where it has none", True),
+        Key(
+            "instances",
+            "list",
+            "`{instance, address, session, serving, nodes: {both, one, none}, tors: {both, one, none}, lent}`: "
+            "address and state of the BGP session with it (null: none is configured), whether it serves, nodes and "
+            "ToRs by the number of halves that they have a session with, prefixes that it is given",
+        ),
+        Key(
+            "redundancy",
+            "list",
+            "`{instance, node, here, there}` of each node that has no session with both halves",
+            optional=True,
         ),
     ),
     "topology": (

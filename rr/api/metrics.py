@@ -77,6 +77,21 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "rr_ipam_error": Family("1 when the source could not be read at the last try.", ("source",)),
     "rr_ipam_held": Family("1 when a snapshot is held back by the guard and waits for `rrctl ipam accept`."),
+    "rr_pair_reachable": Family(
+        "1 when the other half of the pair answers over the health channel.", ("pair",)
+    ),
+    "rr_pair_heard_timestamp_seconds": Family("When the other half last answered.", ("pair",)),
+    "rr_pair_differences": Family("Ways in which the halves do not do the same.", ("pair",)),
+    "rr_pair_nodes": Family(
+        "Nodes by the halves that they have a session with: both, one or none.", ("instance", "sessions")
+    ),
+    "rr_pair_tors": Family(
+        "ToRs by the halves that they have a session with: both, one or none.", ("instance", "sessions")
+    ),
+    "rr_pair_lent_prefixes": Family(
+        "Prefixes that the other half is given because it lacks them.", ("instance",)
+    ),
+    "rr_pair_certificate_end_timestamp_seconds": Family("When this half's certificate ends.", ("pair",)),
     "rr_ipam_allocations": Family("What the allocations in force hold.", ("kind",)),
     "rr_quarantined_nodes": Family("Nodes that are kept out now.", ("instance",)),
     "rr_quarantine_suspended": Family(
@@ -151,6 +166,7 @@ def _samples(appliance: Appliance) -> _Samples:
         "rr_config_loaded_timestamp_seconds": _moment((), status["config"].get("loaded")),
         **_instance_samples(status["instances"]),
         **_ipam_samples(status["ipam"]),
+        **_pair_samples(status["pair"]),
         "rr_peers": _counted(counts["peers"], "instance", "rack", "role", "state"),
         "rr_routes": _counted(counts["routes"], "instance", "kind"),
         "rr_rejected_routes": _counted(counts["rejected"], "instance", "reason"),
@@ -162,7 +178,7 @@ def _samples(appliance: Appliance) -> _Samples:
 
 
 def _instance_samples(instances: Sequence[Mapping[str, Any]]) -> _Samples:
-    roles = [(row, role) for row in instances for role in ("nodes", "tors")]
+    roles = [(row, role) for row in instances for role in ("nodes", "tors", "pair")]
     return {
         "rr_engine_up": [((row["instance"],), row["engine"]["state"] == "running") for row in instances],
         "rr_engine_info": [
@@ -212,6 +228,27 @@ def _guard_samples(rows: Sequence[Mapping[str, Any]]) -> _Samples:
 
 def _figure(instances: Sequence[Mapping[str, Any]], part: str, key: str) -> _Labelled:
     return [((row["instance"],), row[part][key] or 0) for row in instances]
+
+
+def _pair_samples(pair: Mapping[str, Any] | None) -> _Samples:
+    if pair is None:
+        return {}
+    name, instances = (pair["name"],), pair["instances"]
+    return {
+        "rr_pair_reachable": [(name, pair["reachable"])],
+        "rr_pair_heard_timestamp_seconds": _moment(name, pair["heard"]),
+        "rr_pair_differences": [(name, len(pair["differences"]))],
+        **{
+            f"rr_pair_{who}": [
+                ((row["instance"], sessions), row[who][sessions])
+                for row in instances
+                for sessions in ("both", "one", "none")
+            ]
+            for who in ("nodes", "tors")
+        },
+        "rr_pair_lent_prefixes": [((row["instance"],), row["lent"]) for row in instances],
+        "rr_pair_certificate_end_timestamp_seconds": _moment(name, pair["certificate_ends"]),
+    }
 
 
 def _ipam_samples(ipam: Mapping[str, Any]) -> _Samples:

@@ -13,7 +13,7 @@ from rr.api.metrics import FAMILIES
 
 SECTIONS = (
     "status", "status.ipam", "status.instances", "peers", "routes", "violations", "events", "explain", "check",
-    "allocations.nodes", "allocations.vips", "topology", "config", "quarantine",
+    "allocations.nodes", "allocations.vips", "topology", "pair", "config", "quarantine",
 )  # fmt: skip
 TITLES = {
     "status.ipam": "`ipam` in `status`",

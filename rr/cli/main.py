@@ -37,7 +37,7 @@ class Lazy(NamedTuple):
 COMMANDS = {
     "status": Lazy("rr.cli.status", "status", "Show how the appliance is doing."),
     "check": Lazy("rr.cli.check", "check", "Check health, as a monitoring plugin."),
-    "peers": Lazy("rr.cli.peers", "peers", "List the sessions with nodes and ToRs."),
+    "peers": Lazy("rr.cli.peers", "peers", "List the sessions with nodes, ToRs and the other half."),
     "routes": Lazy("rr.cli.routes", "routes", "List the accepted routes."),
     "violations": Lazy("rr.cli.violations", "violations", "List the rejected announcements, with reasons."),
     "explain": Lazy("rr.cli.explain", "explain", "Say whether an announcement is accepted, and why not."),
@@ -49,6 +49,7 @@ COMMANDS = {
     "undrain": Lazy("rr.cli.drain", "undrain", "Put drained instances into use again."),
     "quarantine": Lazy("rr.cli.quarantine", "quarantine", "List the nodes that are kept out, or let one in."),
     "node": Lazy("rr.cli.node", "node", "Say that a node is dead."),
+    "pair": Lazy("rr.cli.pair", "pair", "Show how the pair is doing; make its certificates."),
     "demo": Lazy("rr.cli.demo", "demo", "Show the appliance at work, on this machine alone."),
     "completion": Lazy("rr.cli.completion", "completion", "Print the completion script of a shell."),
 }

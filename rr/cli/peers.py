@@ -31,7 +31,7 @@ COLUMNS = (
 def peers(
     session: Session, instance: str | None, rack: str | None, role: str | None, state: str | None
 ) -> None:
-    """List the sessions with nodes and ToRs: their state, since when, and how many routes they carry.
+    """List the sessions with nodes, ToRs and the pair's other half: state, since when, and how many routes.
 
     RECV, ACC and REJ are prefixes that the peer announces, those accepted and those rejected; ADV are those
     announced to it.

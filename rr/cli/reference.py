@@ -53,6 +53,8 @@ ANSWERS = {
     "quarantine list": OBJECTS["quarantine"],
     "quarantine release": OBJECTS["quarantine.release"],
     "node down": OBJECTS["node.down"],
+    "pair status": OBJECTS["pair"],
+    "pair certificates": (Key("made", "list", "the files that were written"),),
 }
 
 

@@ -8,6 +8,7 @@ import click
 from rr.api.keys import SERVING
 from rr.cli.command import Session, command
 from rr.cli.output import Column, Output, ago, column, count, duration, number, one_line, plain
+from rr.cli.pair import lines as pair_lines
 
 
 def _sessions(role: str) -> Column:
@@ -58,6 +59,8 @@ def status(session: Session) -> None:
     )
     output.line(f"configuration  {_config(answer['config'])}")
     output.line(f"allocations    {_allocations(answer['ipam'])}")
+    if answer["pair"]:
+        output.line(*pair_lines(answer["pair"]))
     _problems(output, answer["problems"])
     output.line()
     drained = any(row["drain"]["state"] != SERVING for row in answer["instances"])

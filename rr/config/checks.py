@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from rr.addresses import contains, order_of, overlaps
 from rr.config import scalars
 from rr.config.document import Document, Route, dotted
-from rr.config.model import Config, Instance
+from rr.config.model import Config, Http, Instance
 from rr.errors import Problem
 from rr.net import Address, Network
 
@@ -303,6 +303,97 @@ def sources_once(document: Document) -> Iterator[Problem]:
             yield document.problem(route, wrong, "keep one of them")
 
 
+def _pair_peers(document: Document) -> list[Host]:
+    named = [(route, value) for route, value in document.items("pair", "peers") if isinstance(route[2], str)]
+    found = ((route, _valid(scalars.host_address, value)) for route, value in named)
+    return [Host(route, address) for route, address in found if address]
+
+
+def pair_is_another(document: Document) -> Iterator[Problem]:
+    """The other half is not this one."""
+    name, other = (_valid(scalars.name, document.at(*route)) for route in (("name",), ("pair", "name")))
+    if name and name == other:
+        wrong = f"{other} is this appliance's own {_where(document, ('name',))}"
+        yield document.problem(("pair", "name"), wrong, "write the name of the other half")
+    ends = [_valid(scalars.host_port, document.at("pair", key)) for key in ("listen", "connect")]
+    if all(ends) and ends[0] == ends[1]:
+        wrong = f"{document.at('pair', 'connect')} is this half's own {_where(document, ('pair', 'listen'))}"
+        yield document.problem(("pair", "connect"), wrong, "write the other half's `pair.listen`")
+
+
+def pair_listens_apart(document: Document) -> Iterator[Problem]:
+    """The health channel has an address and port of its own, and one that the other half can dial."""
+    route = ("pair", "listen")
+    own = _valid(scalars.host_port, document.at(*route))
+    for (host, port), place in _listeners(document):
+        if own is None:
+            break
+        anywhere = {"0.0.0.0", "::"} & {host, own["host"]}
+        if port == own["port"] and (anywhere or host == own["host"]):
+            wrong = f"port {port} of {own['host']} is already that of {_where(document, place)}"
+            yield document.problem(route, wrong, "choose another port")
+            break
+    other = _valid(scalars.host_port, document.at("pair", "connect"))
+    if other and other["host"] in ("0.0.0.0", "::"):
+        wrong = f"{other['host']} means every address of a host"
+        yield document.problem(("pair", "connect"), wrong, "write the address of the other half")
+
+
+def _listeners(document: Document) -> Iterator[tuple[tuple[str, int], Route]]:
+    """Address and port of the HTTP server and of every speaker."""
+    value = document.at("http", "listen")
+    http = _valid(scalars.host_port, str(Http().listen) if value is None else value)
+    if http:
+        yield (http["host"], http["port"]), ("http", "listen")
+    for instance in _instances(document):
+        port = _port(document, instance)
+        for host in _listens(document, instance) if port else ():
+            yield (str(host.address), port or 0), host.route
+
+
+def pair_peers_fit(document: Document) -> Iterator[Problem]:
+    """Each session between the halves is of an instance, runs to a speaker of the other half, and to nobody else."""
+    instances = {str(route[1]): route for route in _instances(document)}
+    for route, _ in document.items("pair", "peers"):
+        if instances and isinstance(route[2], str) and route[2] not in instances:
+            right = f"write one of {', '.join(instances)}"
+            yield document.problem(route, f"there is no instance {route[2]}", right, at_key=True)
+    seen: dict[tuple[Address, int | None], Route] = {}
+    for peer in _pair_peers(document):
+        yield from _somebody_else(document, peer)
+        if instance := instances.get(str(peer.route[2])):
+            first = seen.setdefault((peer.address, _port(document, instance)), peer.route)
+            if first != peer.route:
+                wrong = f"{peer.address} is already the other half of {_where(document, first)}"
+                yield document.problem(peer.route, wrong, "write the address of the other half's speaker")
+            listens = _listens(document, instance)
+            if listens and peer.address.version not in {listen.address.version for listen in listens}:
+                wrong = f"{peer.address} is IPv{peer.address.version}, and nothing listens in that family"
+                right = f"add an IPv{peer.address.version} address to {dotted((*instance, 'listen'))}"
+                yield document.problem(peer.route, wrong, right)
+
+
+def _somebody_else(document: Document, peer: Host) -> Iterator[Problem]:
+    right = "write the address of the other half's speaker"
+    for host in _own(document):
+        if host.address == peer.address:
+            wrong = f"{peer.address} is this appliance's own {_where(document, host.route)}"
+            yield document.problem(peer.route, wrong, right)
+            break
+    for tor in _tors(document):
+        if tor.address == peer.address:
+            wrong = f"{peer.address} is a ToR at {_where(document, tor.route)}"
+            yield document.problem(peer.route, wrong, right)
+            break
+    for item in _ranges(document):
+        if contains(item.network, peer.address):
+            wrong = (
+                f"{peer.address} is inside the node range {item.network} at {_where(document, item.route)}"
+            )
+            narrow = "narrow the range, or the other half could be taken for a node"
+            yield document.problem(peer.route, wrong, narrow)
+
+
 _RULES = (
     ranges_apart,
     ranges_without_appliance,
@@ -315,4 +406,7 @@ _RULES = (
     deferral_before_restart,
     sockets_fit,
     sources_once,
+    pair_is_another,
+    pair_listens_apart,
+    pair_peers_fit,
 )

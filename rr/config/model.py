@@ -352,6 +352,43 @@ class Quarantine(Model):
     )
 
 
+class Pair(Model):
+    """The other half: a second appliance with the same racks and allocations, to which every node and ToR peers too."""
+
+    name: Name = Field(
+        examples=["rr-b"],
+        description="The other half's `name`, which its certificate must be for. Both are told apart by it.",
+    )
+    peers: dict[InstanceName, HostAddress] = Field(
+        default={},
+        description="By instance, the address of the other half's speaker: an iBGP session on the instance's "
+        "`port`, from the first address in its `listen` of that family. The half whose name comes later in the "
+        "alphabet dials. An instance that is not named has no session.",
+    )
+    password_file: AbsolutePath | None = Field(
+        default=None,
+        description="A file with the TCP-MD5 password (RFC 2385) of the sessions between the halves; mode 0600.",
+    )
+    listen: Listen = Field(
+        examples=["10.0.0.11:9633"],
+        description="Where the other half asks for this one's health: HTTPS, and only with a certificate.",
+    )
+    connect: Listen = Field(
+        examples=["10.0.0.12:9633"], description="Where the other half is asked for its health: its `listen`."
+    )
+    certificate: AbsolutePath = Field(
+        examples=["/etc/rr/pair/rr-a.crt"],
+        description="This half's certificate, for its `name`, in PEM. `rrctl pair certificates` makes both. "
+        "Files that change are read again by themselves.",
+    )
+    key: AbsolutePath = Field(
+        examples=["/etc/rr/pair/rr-a.key"], description="The certificate's private key, in PEM; mode 0600."
+    )
+    ca: AbsolutePath = Field(
+        examples=["/etc/rr/pair/ca.crt"], description="The CA of both halves' certificates, in PEM."
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Places:
     """Where each value of a configuration stands in its file; equal to any other, since it is no setting."""
@@ -398,6 +435,11 @@ class Config(Model):
     )
     quarantine: Quarantine = Field(
         default=Quarantine(), description="Which nodes are kept out for the harm that they do."
+    )
+    pair: Pair | None = Field(
+        default=None,
+        description="The other half of a pair of appliances.",
+        json_schema_extra={"default": "none: this appliance is alone"},
     )
 
     _places: Places = PrivateAttr(default_factory=Places)

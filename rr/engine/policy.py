@@ -154,6 +154,7 @@ def _as_ours(message: pb.Statement) -> Statement:
     conditions, actions = message.conditions, message.actions
     community = actions.community
     text = community.communities[0] if community.communities else None
+    neutral = actions.HasField("med")
     match = Match.ALL if conditions.community_set.type == pb.MatchSet.TYPE_ALL else Match.ANY
     return Statement(
         name=message.name,
@@ -166,10 +167,8 @@ def _as_ours(message: pb.Statement) -> Statement:
         empty_as_path=conditions.HasField("as_path_length"),
         add_community=text if community.type == pb.CommunityAction.TYPE_ADD else None,
         remove_communities=text if community.type == pb.CommunityAction.TYPE_REMOVE else None,
-        neutral=actions.HasField("med"),
-        local_pref=actions.local_pref.value
-        if actions.HasField("local_pref") and not actions.HasField("med")
-        else None,
+        neutral=neutral,
+        local_pref=actions.local_pref.value if actions.HasField("local_pref") and not neutral else None,
     )
 
 

@@ -335,21 +335,24 @@ class Reconciler:
         for address in known.keys() - plan.peers.keys():
             if not _is_node(plan, address, known[address]):
                 await self.engine.delete_peer(address)
-                outcome.said.append(f"ToR {address} removed")
+                outcome.said.append(f"{_called(known[address])} {address} removed")
         for address, peer in plan.peers.items():
-            before = known.get(address)
+            before, called = known.get(address), _called(peer)
             if before == peer:
                 continue
             if before and speaker.keeps_session(before, peer):
                 await self.engine.update_peer(speaker.peer_message(address, peer))
-                outcome.said.append(f"settings of ToR {address} changed, its session stays")
+                outcome.said.append(f"settings of {called} {address} changed, its session stays")
                 continue
             if before:
                 await self.engine.delete_peer(address)
-            if restarting:
+            graceful = restarting and peer.session.restart_time > 0
+            if graceful:
                 self.syncing |= {address}
-            await self.engine.add_peer(speaker.peer_message(address, peer, restarting=restarting))
-            outcome.said.append(f"ToR {address} {'changed, its session was reset' if before else 'added'}")
+            await self.engine.add_peer(speaker.peer_message(address, peer, restarting=graceful))
+            outcome.said.append(
+                f"{called} {address} {'changed, its session was reset' if before else 'added'}"
+            )
 
     async def _ranges(self, plan: Plan, ranges: dict[Network, str], outcome: Outcome) -> None:
         for prefix, group in ranges.items():
@@ -392,6 +395,11 @@ def _syncing(peers: Iterable[pb.Peer]) -> frozenset[Address]:
     return frozenset(
         encode.address(p.state.neighbor_address) for p in peers if p.graceful_restart.local_restarting
     )
+
+
+def _called(peer: ExplicitPeer) -> str:
+    """What an explicit peer is; only the other half is without graceful restart."""
+    return "ToR" if peer.session.restart_time else "the other half"
 
 
 def _sentence(change: Change) -> str:

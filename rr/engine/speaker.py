@@ -10,7 +10,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TypeAlias
 
-from rr.config.model import Instance, Tor
+from rr.config.model import Config, Instance, Tor
 from rr.engine.pb import gobgp_pb2 as pb
 from rr.net import Address, Network
 
@@ -50,6 +50,7 @@ class Session:
     families: frozenset[str]
     hold_time: int
     restart_time: int
+    """0: without graceful restart."""
     deferral_time: int
     add_paths: int = 0
     passive: bool = True
@@ -60,7 +61,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class ExplicitPeer:
-    """A peer that is known by its address: a ToR."""
+    """A peer that is known by its address: a ToR, or the other half."""
 
     session: Session
     port: int
@@ -92,6 +93,8 @@ class Plan:
     peers: Mapping[Address, ExplicitPeer]
     kept_out: frozenset[Address] = frozenset()
     """Addresses in ranges from which nobody may dial for now."""
+    pair: Address | None = None
+    """Which of the peers is the other half's speaker."""
     farewell: str = ""
     """Where nobody may have a session: what everybody is told who has one (RFC 9003)."""
 
@@ -128,7 +131,25 @@ Secrets: TypeAlias = Callable[[Path | None], str]
 """Gives the password in a file, and an empty text for None."""
 
 
-def plan(instance: Instance, secret: Secrets) -> Plan:
+@dataclass(frozen=True, slots=True)
+class Half:
+    """The other half's speaker."""
+
+    address: Address
+    dialed: bool
+    """We dial and it waits: GoBGP does not resolve a collision of two connections as RFC 4271, section 6.8, says."""
+    password_file: Path | None = None
+
+
+def half_of(config: Config, instance: str) -> Half | None:
+    """The other half of an instance; None where it has none."""
+    pair = config.pair
+    if pair is None or instance not in pair.peers:
+        return None
+    return Half(pair.peers[instance], config.name > pair.name, pair.password_file)
+
+
+def plan(instance: Instance, secret: Secrets, half: Half | None = None) -> Plan:
     """Say what the engine of `instance` should hold."""
     groups: dict[str, Session] = {}
     ranges: dict[Network, str] = {}
@@ -146,7 +167,9 @@ def plan(instance: Instance, secret: Secrets) -> Plan:
     identity = Identity(
         instance.asn, str(instance.router_id), instance.port, frozenset(map(str, instance.listen))
     )
-    return Plan(identity, groups, ranges, peers)
+    if half:
+        peers[half.address] = _half(instance, half, secret)
+    return Plan(identity, groups, ranges, peers, half.address if half else None)
 
 
 def _session(instance: Instance) -> Session:
@@ -171,6 +194,19 @@ def _tor(instance: Instance, tor: Tor, secret: Secrets) -> ExplicitPeer:
         bfd=tor.bfd,
     )
     return ExplicitPeer(session, tor.port, _source(map(str, instance.listen), tor.address))
+
+
+def _half(instance: Instance, half: Half, secret: Secrets) -> ExplicitPeer:
+    """Without graceful restart: what came over a half that is gone would outlive the node's own withdrawal."""
+    session = replace(
+        _session(instance),
+        restart_time=0,
+        deferral_time=0,
+        passive=not half.dialed,
+        password=secret(half.password_file),
+    )
+    own = [str(a) for a in instance.listen if a.version == half.address.version]
+    return ExplicitPeer(session, instance.port, own[0])
 
 
 def _source(listen: Iterable[str], peer: Address) -> str:
@@ -235,14 +271,15 @@ def _write_session(message: pb.Peer | pb.PeerGroup, session: Session) -> None:
     message.timers.config.keepalive_interval = session.hold_time // 3
     message.timers.config.connect_retry = 5
     message.timers.config.idle_hold_time_after_reset = 5
-    message.graceful_restart.enabled = True
+    graceful = session.restart_time > 0
+    message.graceful_restart.enabled = graceful
     message.graceful_restart.restart_time = session.restart_time
     message.graceful_restart.deferral_time = session.deferral_time
     for name in sorted(session.families):
         family = message.afi_safis.add()
         family.config.family.CopyFrom(FAMILIES[name])
         family.config.enabled = True
-        family.mp_graceful_restart.config.enabled = True
+        family.mp_graceful_restart.config.enabled = graceful
         family.add_paths.config.send_max = session.add_paths
     if session.ttl_security:
         message.ttl_security.enabled = True
@@ -323,17 +360,18 @@ def read_ranges(messages: "list[pb.DynamicNeighbor]") -> dict[Network, str]:
 
 def _read_session(message: pb.Peer | pb.PeerGroup, asn: int) -> Session:
     enabled = [f for f in message.afi_safis if f.config.family.afi in _AFI]
+    graceful = message.graceful_restart.enabled
     return Session(
         asn=asn,
         cluster_id=message.route_reflector.route_reflector_cluster_id
         if message.route_reflector.route_reflector_client
         else "",
         families=frozenset(
-            _AFI[f.config.family.afi] for f in enabled if f.mp_graceful_restart.config.enabled
+            _AFI[f.config.family.afi] for f in enabled if f.mp_graceful_restart.config.enabled == graceful
         ),
         hold_time=message.timers.config.hold_time,
-        restart_time=message.graceful_restart.restart_time,
-        deferral_time=message.graceful_restart.deferral_time,
+        restart_time=message.graceful_restart.restart_time if graceful else 0,
+        deferral_time=message.graceful_restart.deferral_time if graceful else 0,
         add_paths=min((f.add_paths.config.send_max for f in enabled), default=0),
         passive=message.transport.passive_mode,
         password=message.conf.auth_password,

@@ -114,7 +114,9 @@ class Continuity:
         self.roster.see(up, time.time(), self.comeback.awaited(time.monotonic()))
 
     def _present(self) -> list[Present]:
-        return [Present(p.address, frozenset(p.ended)) for p in self._view.peers.values() if p.up]
+        """Who is up, but for the other half of a pair: it keeps nothing for us, and is not waited for."""
+        peers, half = self._view.peers.values(), self._view.rules.pair
+        return [Present(p.address, frozenset(p.ended)) for p in peers if p.up and p.address != half]
 
     def _try(self, step: Callable[[], None]) -> None:
         try:

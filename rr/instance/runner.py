@@ -31,10 +31,10 @@ from rr.instance.guarding import Guard
 from rr.instance.health import Cause, EngineState, Health
 from rr.instance.mend import mend
 from rr.ipam.allocations import Allocations, diff
-from rr.net import Address
+from rr.net import Address, Network
 from rr.policy.drain import draining
 from rr.policy.model import PolicySet
-from rr.policy.rules import Rules, Suspension
+from rr.policy.rules import Rules, Suspension, lent
 from rr.view.live import LiveView
 
 _log = structlog.get_logger(__name__)
@@ -90,7 +90,7 @@ class InstanceRunner:
         self.program = program
         self.process = EngineProcess(run_dir / name)
         self.health = Health(version=program.version if program else None)
-        self.view = LiveView(name, Rules(setting.instance), say)
+        self.view = LiveView(name, Rules(setting.instance, setting.plan.pair), say)
         self.guard = Guard(self.view, self.process.directory / "gobgpd.log", say)
         self.engine: Engine | None = None
         """A way to the engine, while there is one."""
@@ -123,7 +123,9 @@ class InstanceRunner:
     def configure(self, setting: Setting) -> None:
         """Take another configuration; what differs is applied at once."""
         self.setting = setting
-        self.view.rules = Rules(setting.instance)
+        self.view.rules = Rules(setting.instance, setting.plan.pair)
+        if setting.plan.pair is None:
+            self.view.lacking = None
         self._audit = True
         self.poke()
 
@@ -157,6 +159,12 @@ class InstanceRunner:
         """Let nobody dial from exactly these addresses."""
         if addresses != self.kept_out:
             self.kept_out = addresses
+            self.poke()
+
+    def lend(self, lacking: frozenset[Network]) -> None:
+        """Give the other half these prefixes, which it does not get from their nodes."""
+        if lacking != self.view.lacking:
+            self.view.lacking = lacking
             self.poke()
 
     def poke(self) -> None:
@@ -463,7 +471,8 @@ class InstanceRunner:
             leaving = self.drain is not None and self.drain.on
             if held is not None and not self.allocated:
                 return draining(held, leaving)
-            return self.view.rules.build(self.view.allocations, reflecting, leaving=leaving)
+            lacking = lent(held) if self.view.lacking is None else self.view.lacking
+            return self.view.rules.build(self.view.allocations, reflecting, lacking, leaving=leaving)
 
         return wanted
 

@@ -40,10 +40,10 @@ async def settle_doubts(view: LiveView, engine: Engine) -> None:
 
 
 async def look_at_tors(view: LiveView, engine: Engine) -> None:
-    """Ask about every ToR again and again, until cancelled."""
+    """Ask about every ToR, and the other half, again and again, until cancelled."""
     while True:
         await asyncio.sleep(TORS_EVERY)
-        await _ask(view, engine, tuple(view.rules.tors()))
+        await _ask(view, engine, tuple(view.rules.configured()))
 
 
 async def _ask(view: LiveView, engine: Engine, addresses: Iterable[Address]) -> None:

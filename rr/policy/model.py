@@ -76,7 +76,7 @@ class Statement:
     neutral: bool = False
     """Level the attributes by which a sender could make its path win: LOCAL_PREF 100, MED 0, ORIGIN IGP."""
     local_pref: int | None = None
-    """LOCAL_PREF to send; from 1, since the engine takes 0 for none."""
+    """Set LOCAL_PREF to this, and nothing else; from 1, since the engine takes 0 for none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ a few export statements per rack. Everything else is rejected by default, so a m
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from rr.addresses import network_of, overlap
@@ -22,15 +22,27 @@ Suspension: TypeAlias = tuple[str, Network]
 VERSION = {"ipv4": 4, "ipv6": 6}
 TORS = "tors"
 """The set of every ToR."""
+PAIR = "pair"
+"""The set of the other half, and how the names of the statements begin that are about it."""
+PAIR_PREFERENCE = 50
+"""LOCAL_PREF of what comes over the other half, so that whatever a node says directly goes before it."""
 MARKS = "vip/"
 """How the names of the statements begin that only mark routes as VIPs."""
+
+
+def lent(policy: PolicySet | None) -> frozenset[Network]:
+    """What a policy gives the other half, because it lacks it."""
+    sets = policy.prefix_sets.items() if policy else ()
+    return frozenset(m.network for name, members in sets if name.startswith(f"{PAIR}/") for m in members)
 
 
 class Rules:
     """What follows from one instance's configuration. It remembers what it computed, and nothing else."""
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Instance, pair: Address | None = None) -> None:
+        """`pair` is the address of the other half's speaker, where there is one."""
         self.instance = instance
+        self.pair = pair
         self.versions = tuple(VERSION[family] for family in instance.families)
         self.tags = rack_tags(instance.racks)
         self._tors = {tor.address: name for name, rack in instance.racks.items() for tor in rack.tors}
@@ -59,20 +71,32 @@ class Rules:
         """Every configured ToR."""
         return self._tors
 
+    def configured(self) -> Iterator[Address]:
+        """Every peer that is known by its address: the ToRs, and the other half."""
+        yield from self._tors
+        if self.pair:
+            yield self.pair
+
     def add_paths(self, tor: Address) -> int:
         """How many paths of one prefix a ToR is sent; 0: the best one, without add-path."""
         rack = self.instance.racks[self._tors[tor]]
         return next(known.add_paths for known in rack.tors if known.address == tor)
 
+    def home_of(self, node: NodeAllocation) -> str | None:
+        """Name the rack that a node's routes belong to where they come over the other half: the first with it."""
+        return next(filter(None, map(self.rack_of, node.addresses)), None)
+
     def build(
         self,
         allocations: Allocations,
         suspended: frozenset[Suspension] = frozenset(),
+        lacking: frozenset[Network] = frozenset(),
         *,
         leaving: bool = False,
     ) -> PolicySet:
         """Say what the engine should hold while `allocations` are in force, but for what is suspended.
 
+        `lacking` are the prefixes that the other half does not get from their nodes itself: it is given them.
         While the speaker is `leaving`, everything that it sends is a last resort (RFC 8326).
         """
         withheld: dict[str, set[Network]] = {}
@@ -82,7 +106,8 @@ class Rules:
             name: self._piece(_Share.of(node, allocations, withheld.get(name, set())))
             for name, node in allocations.nodes.items()
         }
-        return draining(_Build(self, allocations, self._pieces.values()).policy(), leaving)
+        policy = _Build(self, allocations, self._pieces.values(), lacking).policy()
+        return draining(policy, leaving)
 
     def _piece(self, share: "_Share") -> "_Piece":
         """A node's part of the policy; the one from last time where nothing changed for it."""
@@ -143,6 +168,9 @@ def _node_piece(rules: Rules, share: _Share) -> _Piece:
         prefix_sets[f"node/{node.name}/{version}"] = frozenset(own | vips)
         statements += [_node_statement(rules, node, rack, version) for rack in racks]
     neighbor_sets = {f"node/{node.name}/{rack}": frozenset(hosts) for rack, hosts in racks.items()}
+    if rules.pair:
+        home = f"node/{node.name}/{rules.home_of(node)}"
+        neighbor_sets[home] |= {network_of(rules.pair)}
     return _Piece(share, tuple(statements), prefix_sets, neighbor_sets)
 
 
@@ -160,15 +188,18 @@ def _node_statement(rules: Rules, node: NodeAllocation, rack: str, version: int)
         next_hops=_next_hops(node, version),
         empty_as_path=True,
         add_community=rules.tags[rack],
-        neutral=True,
     )
 
 
 class _Build:
     """Collects the sets that the statements name, while the statements are made."""
 
-    def __init__(self, rules: Rules, allocations: Allocations, pieces: "Iterable[_Piece]") -> None:
+    def __init__(
+        self, rules: Rules, allocations: Allocations, pieces: "Iterable[_Piece]", lacking: frozenset[Network]
+    ) -> None:
         self.instance = rules.instance
+        self.pair = rules.pair
+        self.lacking = lacking
         self.allocations = allocations
         self.versions = rules.versions
         self.tags = rules.tags
@@ -179,8 +210,14 @@ class _Build:
 
     def policy(self) -> PolicySet:
         # A ToR's routes are dealt with before VIPs are marked: a VIP that a ToR sends is no VIP of ours.
-        imports = (*self.scrub(), *self.from_tors(), *self.mark_vips(), *self.nodes())
-        exports = (*self.to_tors(), *self.vips_to_nodes(), *self.pods_to_nodes(), *self.tor_routes_to_nodes())
+        imports = (*self.scrub(), *self.from_tors(), *self.mark_vips(), *self.level(), *self.nodes())
+        exports = (
+            *self.to_pair(),
+            *self.to_tors(),
+            *self.vips_to_nodes(),
+            *self.pods_to_nodes(),
+            *self.tor_routes_to_nodes(),
+        )
         return PolicySet(
             prefix_sets=self.prefix_sets,
             neighbor_sets=self.neighbor_sets,
@@ -222,6 +259,13 @@ class _Build:
                         add_community=from_tor(self.tags[name]),
                     )
 
+    def level(self) -> Iterator[Statement]:
+        """Take from nodes' routes what could make one win; what comes over the other half is the last resort."""
+        yield Statement("level", Action.CONTINUE, neutral=True)
+        if self.pair:
+            half = self.neighbors(PAIR, [network_of(self.pair)])
+            yield Statement("level/pair", Action.CONTINUE, neighbors=half, local_pref=PAIR_PREFERENCE)
+
     def nodes(self) -> Iterator[Statement]:
         for piece in self.pieces:
             self.prefix_sets |= piece.prefix_sets
@@ -229,6 +273,17 @@ class _Build:
             yield from piece.statements
 
     # Export: whatever is not named here goes nowhere
+
+    def to_pair(self) -> Iterator[Statement]:
+        """Give the other half the nodes' routes that it lacks, and no other; an empty set of prefixes matches none."""
+        if not self.pair:
+            return
+        half = self.neighbors(PAIR, [network_of(self.pair)])
+        racks = self.communities("racks", *map(_exactly, self.tags.values()))
+        for version in self.versions:
+            members = frozenset(PrefixMatch.exactly(p) for p in self.lacking if p.version == version)
+            prefixes = self.prefixes(f"{PAIR}/{version}", members)
+            yield replace(self.export(f"{PAIR}/{version}", half, racks), prefixes=prefixes)
 
     def to_tors(self) -> Iterator[Statement]:
         racks = {name: rack for name, rack in self.instance.racks.items() if rack.tors}

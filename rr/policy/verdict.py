@@ -104,15 +104,42 @@ def judge(rules: Rules, allocations: Allocations, announcement: Announcement) ->
     """Apply the rules of one instance to one announcement."""
     if rack := rules.rack_of_tor(announcement.peer):
         return Verdict(announcement, None, rack, "tor", (_tor_check(rules, rack, announcement),))
+    if announcement.peer == rules.pair:
+        return _judge_pair(rules, allocations, announcement)
     rack = rules.rack_of(announcement.peer)
     node = allocations.node_at(announcement.peer) if rack else None
     checks = tuple(_node_checks(rules, allocations, announcement, rack, node))
-    kind = None
-    if node and announcement.prefix in node.prefixes:
-        kind = "pod"
-    elif allocations.vip_pool_of(announcement.prefix):
-        kind = "vip"
+    kind = _kind(allocations, announcement.prefix, node)
     return Verdict(announcement, node.name if node else None, rack, kind, checks)
+
+
+def _judge_pair(rules: Rules, allocations: Allocations, announcement: Announcement) -> Verdict:
+    """The other half hands on what a node announced to it: judged as that node's, and reflected by its nature."""
+    prefix, next_hop = announcement.prefix, announcement.next_hop
+    owner = allocations.owner_of(prefix) if next_hop is None else None
+    node = allocations.node_at(next_hop) if next_hop else allocations.nodes.get(owner or "")
+    rack = rules.home_of(node) if node else None
+    checks = [Check("peer", True, f"{announcement.peer} is the other half of the pair")]
+    if prefix.version not in rules.versions:
+        text = f"{prefix} is IPv{prefix.version}, which this instance does not carry"
+        checks.append(Check("family", False, text, Reason.FAMILY))
+    if node is None or rack is None:
+        text = f"{prefix} comes over the other half with next hop {next_hop}, which is no node's of this instance"
+        checks.append(Check("node", False, text, Reason.UNKNOWN_NODE))
+        checks.append(_prefix_check(allocations, prefix, node))
+    else:
+        checks.append(Check("node", True, f"{next_hop or prefix} is {node.name}'s"))
+        checks.append(_prefix_check(allocations, prefix, node))
+        own = replace(announcement, originator_id=None, cluster_list=())
+        checks += _attribute_checks(own, node)
+    kind = _kind(allocations, prefix, node)
+    return Verdict(announcement, node.name if node else None, rack, kind, tuple(checks))
+
+
+def _kind(allocations: Allocations, prefix: Network, node: NodeAllocation | None) -> str | None:
+    if node and prefix in node.prefixes:
+        return "pod"
+    return "vip" if allocations.vip_pool_of(prefix) else None
 
 
 def _tor_check(rules: Rules, rack: str, announcement: Announcement) -> Check:

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from rr.addresses import overlap
 from rr.engine.events import EndOfRib, Event, PeerChanged, RouteGone, RouteSeen
-from rr.ipam.allocations import EMPTY, Allocations
+from rr.ipam.allocations import EMPTY, Allocations, NodeAllocation
 from rr.net import Address, Network
 from rr.policy.rules import Rules, Suspension
 from rr.policy.verdict import Announcement, Check, Reason, Verdict, judge
@@ -29,6 +29,7 @@ class Role(StrEnum):
 
     NODE = "node"
     TOR = "tor"
+    PAIR = "pair"
 
 
 @dataclass(slots=True)
@@ -85,6 +86,8 @@ class LiveView:
         """Nodes whose session was lost, in order; whoever looks takes them out."""
         self.moved: Counter[Address] = Counter()
         """How often routes of a peer came, changed or went; whoever looks takes them out."""
+        self.lacking: frozenset[Network] | None = None
+        """Prefixes that the other half lacks, and is given; None: not known yet, so what is given stays."""
         self._once_owned: set[tuple[str, Network]] = set()
         self._say = say
 
@@ -179,7 +182,7 @@ class LiveView:
         peer.router_id = event.router_id or peer.router_id
         if event.state == ESTABLISHED and not was_up and not event.initial:
             # ToRs say little, so they may be noticed late; whoever the engine had to tell of is.
-            late = event.since is not None or self.role(peer.address) is Role.TOR
+            late = event.since is not None or self.role(peer.address) is not Role.NODE
             self.crossings.came_up(peer.address, time.monotonic(), noticed_late=late)
             self._say("session", str(peer.address), f"session with {self.called(peer.address)} is up")
         if was_up and event.state != ESTABLISHED:
@@ -305,16 +308,33 @@ class LiveView:
 
     def role(self, address: Address) -> Role:
         """What a peer is."""
+        if address == self.rules.pair:
+            return Role.PAIR
         return Role.TOR if self.rules.rack_of_tor(address) else Role.NODE
 
     def rack(self, address: Address) -> str | None:
         """The rack of a peer."""
         return self.rules.rack_of_tor(address) or self.rules.rack_of(address)
 
+    def origin(self, announcement: Announcement) -> NodeAllocation | None:
+        """The node whose route it is: what comes over the other half is that of the node behind the next hop."""
+        if announcement.peer == self.rules.pair:
+            hop = announcement.next_hop
+            return self.allocations.node_at(hop) if hop else None
+        return self.allocations.node_at(announcement.peer)
+
+    def rack_behind(self, announcement: Announcement) -> str | None:
+        """The rack that a route belongs to."""
+        if announcement.peer == self.rules.pair:
+            node = self.origin(announcement)
+            return self.rules.home_of(node) if node else None
+        return self.rack(announcement.peer)
+
     def called(self, address: Address) -> str:
         """A peer as a person would call it."""
-        if self.role(address) is Role.TOR:
-            return f"ToR {address}"
+        role = self.role(address)
+        if role is not Role.NODE:
+            return f"ToR {address}" if role is Role.TOR else f"the other half ({address})"
         node = self.allocations.node_at(address)
         return f"{node.name} ({address})" if node else f"unknown node {address}"
 

@@ -22,12 +22,15 @@ class Path:
     rack: str | None
     kind: str | None
     """`pod` or `vip`; None for a ToR's route."""
+    lent: bool = False
+    """It came over the other half, and so with a lower LOCAL_PREF."""
 
     @property
-    def preference(self) -> tuple[bool, int, int, int]:
+    def preference(self) -> tuple[bool, bool, int, int, int]:
         """How the engine breaks a tie once the rules have levelled all else (RFC 4271, section 9.1.2.2)."""
         router_id = int(IPv4Address(self.peer.router_id)) if self.peer.router_id else 0
         return (
+            self.lent,
             self.heard.announcement.next_hop is None,
             router_id,
             self.peer.address.version,
@@ -41,7 +44,8 @@ def accepted_paths(view: LiveView) -> dict[Network, list[Path]]:
     for peer, heard in view.heard():
         if heard.accepted:
             kind = None if view.role(peer.address) is Role.TOR else _kind(view, heard)
-            path = Path(peer, heard, view.rack(peer.address), kind)
+            lent = peer.address == view.rules.pair
+            path = Path(peer, heard, view.rack_behind(heard.announcement), kind, lent)
             found[heard.announcement.prefix].append(path)
     for paths in found.values():
         if len(paths) > 1:
@@ -72,7 +76,7 @@ def _order(network: Network) -> tuple[int, int, int]:
 
 def _route(view: LiveView, path: Path, *, best: bool) -> Row:
     announcement = path.heard.announcement
-    node = view.allocations.node_at(path.peer.address)
+    node = view.origin(announcement)
     return {
         "instance": view.instance,
         "prefix": str(announcement.prefix),
@@ -88,9 +92,9 @@ def _route(view: LiveView, path: Path, *, best: bool) -> Row:
 
 
 def peers(view: LiveView) -> list[Row]:
-    """Sessions, the ToRs first; a configured ToR is listed also while it is down."""
+    """Sessions, nodes last; a configured ToR is listed also while it is down, and so is the other half."""
     advertised = Advertised(view)
-    known: dict[Address, Peer] = {tor: Peer(tor) for tor in view.rules.tors()}
+    known: dict[Address, Peer] = {address: Peer(address) for address in view.rules.configured()}
     known |= view.peers
     ordered = sorted(
         known.values(), key=lambda p: (view.role(p.address) is Role.NODE, p.address.version, int(p.address))
@@ -140,6 +144,8 @@ class Advertised:
         if not peer.up:
             return 0
         rack = self.view.rack(peer.address)
+        if peer.address == self.view.rules.pair:
+            return sum(not found[0].lent for p in self.view.lacking or () if (found := self.paths.get(p)))
         if self.view.role(peer.address) is Role.TOR:
             return self._to_tor(peer, rack)
         pods = self._in_reach("pod", self.reflect.nodes, peer, rack)
@@ -173,9 +179,9 @@ def counts(views: Iterable[LiveView]) -> Mapping[str, list[Row]]:
     rejected: Counter[tuple[str, str]] = Counter()
     totals: Counter[tuple[str, str]] = Counter()
     for view in views:
-        for tor in view.rules.tors():
-            if tor not in view.peers:
-                peers_[view.instance, view.rack(tor), str(Role.TOR), "idle"] += 1
+        for address in view.rules.configured():
+            if address not in view.peers:
+                peers_[view.instance, view.rack(address), str(view.role(address)), "idle"] += 1
         for peer in view.peers.values():
             peers_[view.instance, view.rack(peer.address), str(view.role(peer.address)), peer.state] += 1
         for _, heard in view.heard():

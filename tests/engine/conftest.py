@@ -18,7 +18,7 @@ from rr.config.secrets import read_secret
 from rr.continuity.roster import Roster
 from rr.engine.client import Engine
 from rr.engine.process import EngineProcess, Program, find_program
-from rr.engine.speaker import plan
+from rr.engine.speaker import Half, plan
 from rr.instance.runner import InstanceRunner, Setting
 from rr.ipam.allocations import Allocations
 from rr.net import Address
@@ -34,8 +34,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def setting_of(instance: Instance) -> Setting:
-    return Setting(instance, plan(instance, lambda file: read_secret(file) if file else ""))
+def setting_of(instance: Instance, half: Half | None = None) -> Setting:
+    return Setting(instance, plan(instance, lambda file: read_secret(file) if file else "", half))
 
 
 def loopback_instance(racks: dict[str, Any] | None = None, **settings: Any) -> Instance:
@@ -104,10 +104,19 @@ async def engine(engine_process: EngineProcess) -> AsyncIterator[Engine]:
 class Reflector:
     """One instance as the product runs it, and peers that dial it."""
 
-    def __init__(self, instance: Instance, run_dir: Path, program: Program) -> None:
+    def __init__(
+        self, instance: Instance, run_dir: Path, program: Program, half: Address | None = None
+    ) -> None:
+        """`half` is where the other half of a pair dials from."""
+        self.half = Half(half, dialed=False) if half else None
         self.said: list[tuple[str, str, str]] = []
         self.runner = InstanceRunner(
-            "main", setting_of(instance), run_dir, program, self._say, Roster(run_dir / "roster.json")
+            "main",
+            setting_of(instance, self.half),
+            run_dir,
+            program,
+            self._say,
+            Roster(run_dir / "roster.json"),
         )
         self.instance = instance
         self.speakers: list[Speaker] = []
@@ -126,7 +135,7 @@ class Reflector:
         """Take the instance with other settings."""
         values = {**self.instance.model_dump(), **settings}
         self.instance = Instance.model_validate(values)
-        self.runner.configure(setting_of(self.instance))
+        self.runner.configure(setting_of(self.instance, self.half))
 
     async def applied(self) -> None:
         """Wait until the engine holds what is wanted; a runner that ended is a fault of its own."""
@@ -146,10 +155,14 @@ class Reflector:
 
 @asynccontextmanager
 async def reflecting(
-    instance: Instance, run_dir: Path, program: Program, allocations: Allocations | None = None
+    instance: Instance,
+    run_dir: Path,
+    program: Program,
+    allocations: Allocations | None = None,
+    half: Address | None = None,
 ) -> AsyncIterator[Reflector]:
     """Run an instance; whatever it started is gone afterwards."""
-    reflector = Reflector(instance, run_dir, program)
+    reflector = Reflector(instance, run_dir, program, half)
     if allocations is not None:
         reflector.allocate(allocations)
     try:

@@ -22,7 +22,7 @@ from rr.engine.process import Program
 from rr.engine.speaker import FAMILIES
 from rr.ipam.allocations import Allocations, NodeAllocation, VipPool
 from rr.net import Address, Network
-from rr.policy.rules import Rules
+from rr.policy.rules import PAIR_PREFERENCE, Rules
 from rr.policy.verdict import Announcement, Reason, judge
 from tests.engine import wire
 from tests.engine.conftest import Reflector, loopback_instance, reflecting
@@ -35,6 +35,8 @@ HOSTS: tuple[Address, ...] = tuple(
     ip_address(text) for text in ("127.2.1.11", "127.2.1.12", "127.2.2.11", "127.2.2.12", "127.2.1.200")
 )
 """Every node dials from one of these; the last is never anybody's."""
+HALF: Address = ip_address("127.9.0.1")
+"""The other half of the pair, which hands on what nodes announced to it."""
 EXTRA: tuple[Address, ...] = tuple(ip_address(f"fd00:2::{number}") for number in (1, 2, 3))
 """Addresses that nodes have besides, to be next hops of IPv6 routes over the IPv4 sessions."""
 OWNED = networks(
@@ -91,11 +93,15 @@ def owned(draw: st.DrawFn, hosts: dict[str, tuple[Address, ...]]) -> Allocations
 def attributes(draw: st.DrawFn, sender: Address, prefix: Network) -> Attributes:
     """Mostly as it should be, with one or two things wrong."""
     own: list[Address] = [sender, *EXTRA] if prefix.version == 4 else [*EXTRA]
+    if sender == HALF:
+        own = [*HOSTS, *EXTRA]
     hops = [h for h in own if h.version == prefix.version]
     odd: list[Address] = [IPv4Address("10.9.9.9"), *HOSTS] if prefix.version == 4 else [
         IPv6Address("fd00:9::9"), IPv6Address(f"::ffff:{sender}"),
     ]  # fmt: skip
     wrong = draw(st.sampled_from(("nothing", "nothing", "nothing", "hop", "path", "reflected", "loop")))
+    if sender == HALF and wrong in ("reflected", "loop"):
+        wrong = "nothing"  # a reflector's routes carry both
     return Attributes(
         next_hop=draw(st.sampled_from(odd if wrong == "hop" else hops)),
         as_path=draw(st.sampled_from(AS_PATHS)) if wrong == "path" else (),
@@ -117,7 +123,7 @@ def trials(draw: st.DrawFn) -> Trial:
     }
     said = {
         (sender, prefix): draw(attributes(sender, prefix))
-        for sender in HOSTS
+        for sender in (*HOSTS, HALF)
         for prefix in draw(st.lists(st.sampled_from(TRIED), unique=True, min_size=3, max_size=10))
     }
     return Trial(draw(owned(hosts)), draw(owned(hosts)), said)
@@ -233,7 +239,7 @@ class Check:
                 announced,
                 origin=0,
                 med=0,
-                local_pref=100,
+                local_pref=PAIR_PREFERENCE if self._sender(got) == HALF else 100,
                 communities=kept,
                 originator_id=got.originator_id,
                 cluster_list=("10.0.0.11",),
@@ -257,16 +263,18 @@ def test_the_engine_and_the_tors_hold_exactly_what_the_verdicts_accept(
 async def tried(short_dir: Path, program: Program, trial: Trial) -> None:
     instance = loopback_instance()
     async with AsyncExitStack() as stack:
-        reflector = await stack.enter_async_context(reflecting(instance, short_dir, program, trial.before))
+        reflector = await stack.enter_async_context(
+            reflecting(instance, short_dir, program, trial.before, HALF)
+        )
         tors = [await reflector.dial(tor, add_paths=True) for tor in Rules(instance).tors()]
-        speakers = {address: await reflector.dial(address) for address in HOSTS}
+        speakers = {address: await reflector.dial(address) for address in (*HOSTS, HALF)}
         for (sender, prefix), said in trial.said.items():
             speakers[sender].announce(prefix, said)
         for speaker in speakers.values():
             speaker.end_of_rib()
         engine = Engine(reflector.runner.process.socket)
         stack.push_async_callback(engine.close)
-        check = Check(reflector, engine, tors, Rules(instance), trial)
+        check = Check(reflector, engine, tors, Rules(instance, HALF), trial)
         await check.settled(trial.before)
         reflector.allocate(trial.after)
         await check.settled(trial.after)

@@ -11,7 +11,8 @@ from rr.engine.client import Engine
 from rr.engine.pb import gobgp_pb2 as pb
 from rr.engine.process import EngineProcess
 from rr.engine.reconcile import Outcome, Reconciler
-from rr.policy.model import PolicySet
+from rr.net import Address
+from rr.policy.model import Action, PolicySet, Statement
 from tests.engine.conftest import loopback_instance, serving
 from tests.unit.policy.worlds import World, allocations, later_than, worlds
 
@@ -52,6 +53,9 @@ def test_what_was_written_is_read_back_before_and_after_edits(
     asyncio.run(write())
 
 
+NOTHING = {"next_hops": frozenset[Address](), "empty_as_path": False, "neutral": False, "local_pref": None}
+
+
 def test_a_statement_that_we_could_not_have_written_is_read_as_altered() -> None:
     world = World(loopback_instance(), allocations({"node-1": (["127.2.1.11"], ["10.244.1.0/24"])}))
     policy = world.rules.build(world.allocations)
@@ -61,8 +65,14 @@ def test_a_statement_that_we_could_not_have_written_is_read_as_altered() -> None
     changed.actions.med.value = 7
     assert encode._read_statement(message) == policy.imports[-1]
     assert encode._read_statement(changed).name == f"{message.name} (altered)"
-    for field in ("next_hops", "empty_as_path", "neutral"):
-        weaker = encode._statement(
-            replace(policy.imports[-1], **{field: type(getattr(policy.imports[-1], field))()})
-        )
-        assert encode._read_statement(weaker) != policy.imports[-1]
+    level = next(s for s in policy.imports if s.neutral)
+    half = Statement("level/pair", Action.CONTINUE, neighbors="pair", local_pref=50)
+    assert encode._read_statement(encode._statement(half)) == half
+    for statement, field in (
+        (policy.imports[-1], "next_hops"),
+        (policy.imports[-1], "empty_as_path"),
+        (level, "neutral"),
+        (half, "local_pref"),
+    ):
+        weaker = encode._statement(replace(statement, **{field: NOTHING[field]}))  # type: ignore[arg-type]
+        assert encode._read_statement(weaker) != statement

@@ -14,6 +14,15 @@ from rr.errors import Problem, RRError
 NOON = "2026-11-23T12:00:00Z"
 BEFORE = "2026-11-23T11:30:00.250Z"
 
+PAIR: Row = {
+    "name": "rr-b", "reachable": True, "problem": None, "version": "0.1.0", "heard": NOON,
+    "differences": [{"text": "the halves hold different allocations", "since": BEFORE}],
+    "refusal": "the other half rr-b has no session with the node node-2 of main", "certificate_ends": NOON,
+    "instances": [
+        {"instance": "main", "address": "10.0.0.12", "session": "established", "serving": True,
+         "nodes": {"both": 5, "one": 1, "none": 2}, "tors": {"both": 1, "one": 0, "none": 1}, "lent": 3}
+    ],
+}  # fmt: skip
 STATUS: Row = {
     "name": "rr-a",
     "version": "0.1.0",
@@ -44,10 +53,12 @@ STATUS: Row = {
             "drain": {"instance": "main", "state": "serving", "since": None, "seconds_left": None, "sessions": 2},
             "policy": {"in_force": True, "digest": "0badcafe", "statements": 12, "verified": NOON, "changes": 5,
                 "repairs": 0},
-            "sessions": {"nodes": {"up": 1, "known": 2, "expected": 2}, "tors": {"up": 1, "expected": 1}},
+            "sessions": {"nodes": {"up": 1, "known": 2, "expected": 2}, "tors": {"up": 1, "expected": 1},
+                "pair": {"up": 0, "expected": 0}},
             "routes": {"accepted": 3, "rejected": 1},
         }
     ],
+    "pair": PAIR,
     "problems": [],
 }  # fmt: skip
 
@@ -198,6 +209,12 @@ class MemoryAppliance:
             "nodes": [{"node": "node-1", "addresses": ["10.2.0.2"], "state": "established"}],
         }  # fmt: skip
         return {"name": "rr-a", "instances": [{"instance": "main", "asn": 64512, "racks": [rack]}]}
+
+    def pair(self) -> Row:
+        if self.status_row["pair"] is None:
+            raise NotFound("this appliance is no half of a pair; rr.yaml names the other half with `pair:`")
+        missing = {"instance": "main", "node": "node-2", "here": True, "there": False}
+        return {**self.status_row["pair"], "redundancy": [missing]}
 
     def config(self) -> Row:
         return self.config_row

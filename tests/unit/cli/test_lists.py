@@ -87,9 +87,11 @@ def test_status_fits_one_screen(rrd: Background, rrctl: Rrctl) -> None:
     assert lines[2].startswith(
         "allocations    2 nodes, 3 prefixes, from file:/etc/rr/allocations.yaml, 3s old"
     )
-    assert lines[3] == "warning        The allocations are old."
-    assert lines[5].split()[:4] == ["INSTANCE", "AS", "ROUTER", "ID"]
-    assert lines[6].split() == [
+    both = "rr-b answers, version 0.1.0, 1 difference; nodes with both 5, one 1, none 2"
+    assert lines[3] == f"pair           {both}"
+    assert lines[4] == "warning        The allocations are old."
+    assert lines[6].split()[:4] == ["INSTANCE", "AS", "ROUTER", "ID"]
+    assert lines[7].split() == [
         "main", "64512", "10.0.0.11", "running", "4.8.0", "in", "force", "1/2", "1/1", "3", "1", "1"
     ]  # fmt: skip
     status = json.loads(rrctl("--output", "json", "status").out)

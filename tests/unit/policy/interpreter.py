@@ -89,6 +89,6 @@ def _edited(statement: Statement, route: Route) -> Route:
     if statement.add_community:
         communities.add(statement.add_community)
     route = replace(route, communities=frozenset(communities))
-    if statement.local_pref is not None:
-        route = replace(route, local_pref=statement.local_pref)
-    return replace(route, local_pref=100, med=0, origin="igp") if statement.neutral else route
+    if statement.neutral:
+        route = replace(route, local_pref=100, med=0, origin="igp")
+    return route if statement.local_pref is None else replace(route, local_pref=statement.local_pref)

@@ -14,10 +14,11 @@ from rr.ipam.allocations import Allocations
 from rr.net import Address
 from rr.policy.changes import between
 from rr.policy.model import PolicySet
+from rr.policy.rules import PAIR_PREFERENCE
 from rr.policy.tags import VIP
 from rr.policy.verdict import Announcement, judge
 from tests.unit.policy.interpreter import Route, exported, imported
-from tests.unit.policy.worlds import EXAMPLES, World, all_allocations, instances, later_than, worlds
+from tests.unit.policy.worlds import EXAMPLES, PAIRS, World, all_allocations, instances, later_than, worlds
 
 AS_PATHS = ("", "", "", "64512", "65001 65002", "{65001,65002}", "(65001 65002)", "[65001]", "(65001) 64512")
 COMMUNITIES = ("0:0", VIP, "0:1000", "0:32768", "0:65535", "65535:65281", "65535:666", "64512:1")
@@ -60,12 +61,17 @@ def test_an_accepted_node_route_is_levelled_and_carries_our_tags_alone(world: Wo
         held = imported(policy, Route(prefix, hop, **more), peer)
         assert verdict.rack is not None
         own = {tags[verdict.rack]} | ({VIP} if verdict.kind == "vip" else set())
-        assert held == Route(prefix, hop, "", frozenset(kept | own))
+        preference = PAIR_PREFERENCE if peer == world.pair else 100
+        assert held == Route(prefix, hop, "", frozenset(kept | own), preference)
 
 
-def expected_to_get(world: World, kind: str | None, sender: str | None, receiver: Address) -> bool:
+def expected_to_get(
+    world: World, kind: str | None, sender: str | None, receiver: Address, *, lacking: bool
+) -> bool:
     """What DESIGN's "Where routes go" says, in its own words."""
     rules, reflect = world.rules, world.instance.reflect
+    if receiver == world.pair:
+        return lacking and kind != "tor"
     if rack := rules.rack_of_tor(receiver):
         if kind == "tor":
             return False
@@ -79,11 +85,12 @@ def expected_to_get(world: World, kind: str | None, sender: str | None, receiver
     return reach == "all" or (reach == "rack" and sender == rack)
 
 
-@given(worlds(), attributes)
+@given(worlds(), attributes, st.data())
 @EXAMPLES
-def test_each_peer_is_sent_what_the_reflection_settings_say_and_never_a_tag(world: World, more) -> None:  # type: ignore[no-untyped-def]
+def test_each_peer_is_sent_what_the_reflection_settings_say_and_never_a_tag(world, more, data) -> None:  # type: ignore[no-untyped-def]
     more["as_path"] = ""
-    rules, policy = world.rules, world.rules.build(world.allocations)
+    lacking = data.draw(st.frozensets(st.sampled_from(world.prefixes()), max_size=5))
+    rules, policy = world.rules, world.rules.build(world.allocations, lacking=lacking)
     for peer, prefix in product(world.peers(), world.prefixes()):
         hop = world.hop(peer, prefix)
         held = imported(policy, Route(prefix, hop, **more), peer)
@@ -92,7 +99,8 @@ def test_each_peer_is_sent_what_the_reflection_settings_say_and_never_a_tag(worl
         verdict = judge(rules, world.allocations, Announcement(peer, prefix, hop))
         for receiver in world.peers():
             sent = exported(policy, held, receiver)
-            expected = expected_to_get(world, verdict.kind, verdict.rack, receiver)
+            lacks = prefix in lacking
+            expected = expected_to_get(world, verdict.kind, verdict.rack, receiver, lacking=lacks)
             assert (sent is not None) == expected, f"{verdict.text} to {receiver}"
             if sent is not None:
                 kept = {c for c in more["communities"] if not c.startswith("0:")}
@@ -140,6 +148,7 @@ def test_after_new_allocations_whoever_is_not_judged_again_needs_it_not(
     both = World(
         world.instance,
         Allocations({**world.allocations.nodes, **later.nodes}, later.vips + world.allocations.vips),
+        world.pair,
     )
     assert change.senders is not None
     for peer in both.peers():
@@ -148,10 +157,12 @@ def test_after_new_allocations_whoever_is_not_judged_again_needs_it_not(
             assert outcomes(held, both, peer) == outcomes(wanted, both, peer), peer
 
 
-@given(instances(), instances(), all_allocations())
+@given(instances(), instances(), all_allocations(), PAIRS, PAIRS)
 @EXAMPLES
-def test_after_a_new_configuration_whoever_is_left_alone_needs_nothing(before, after, owned) -> None:  # type: ignore[no-untyped-def]
-    held, wanted = World(before, owned), World(after, owned)
+def test_after_a_new_configuration_whoever_is_left_alone_needs_nothing(  # type: ignore[no-untyped-def]
+    before, after, owned, half, other
+) -> None:
+    held, wanted = World(before, owned, half), World(after, owned, other)
     change = between(held.rules.build(owned), wanted.rules.build(owned))
     peers = sorted({*held.peers(), *wanted.peers()}, key=str)
     tags = [*held.rules.tags.values(), *wanted.rules.tags.values()]

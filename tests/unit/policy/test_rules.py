@@ -9,8 +9,9 @@ from hypothesis import given
 
 from rr.ipam.allocations import EMPTY, Allocations
 from rr.net import Network
+from rr.policy.changes import between
 from rr.policy.model import Action, Match, PolicySet, PrefixMatch, Statement
-from rr.policy.rules import Rules
+from rr.policy.rules import PAIR_PREFERENCE, Rules
 from rr.policy.tags import VIP, from_tor, rack_tags
 from tests.unit.policy.interpreter import Route, exported, imported
 from tests.unit.policy.worlds import EXAMPLES, World, addresses, allocations, instance, networks, worlds
@@ -42,8 +43,8 @@ def hosts_of(*texts: str) -> frozenset[PrefixMatch]:
 
 def test_without_allocations_no_import_statement_accepts_anything() -> None:
     policy = build(EMPTY)
-    assert [s.name for s in policy.imports] == ["scrub"]
-    assert policy.imports[0].action is Action.CONTINUE
+    assert [s.name for s in policy.imports] == ["scrub", "level"]
+    assert {s.action for s in policy.imports} == {Action.CONTINUE}
 
 
 def test_tags_are_scrubbed_before_anything_else() -> None:
@@ -64,7 +65,6 @@ def test_a_node_is_one_statement_with_every_condition() -> None:
         next_hops=frozenset(addresses("10.2.0.11")),
         empty_as_path=True,
         add_community=rack_tags(BOTH)["rack-1"],
-        neutral=True,
     )
     assert policy.prefix_sets["node/node-1/4"] == exactly("10.244.1.0/24")
     assert policy.neighbor_sets["node/node-1/rack-1"] == frozenset(networks("10.2.0.11/32"))
@@ -279,7 +279,9 @@ def test_what_was_remembered_gives_the_same_policy_as_a_fresh_start(world: World
     rules = world.rules
     first = rules.build(world.allocations)
     rules.build(EMPTY)
-    assert rules.build(world.allocations) == first == Rules(world.instance).build(world.allocations)
+    assert (
+        rules.build(world.allocations) == first == Rules(world.instance, world.pair).build(world.allocations)
+    )
 
 
 def test_a_rack_without_any_range_is_refused_and_does_not_open_the_filter() -> None:
@@ -322,3 +324,37 @@ def test_a_suspended_vip_takes_its_whole_pool_from_that_node_alone() -> None:
     assert prefixes_of(policy, "node/node-1/4") == set(networks("10.244.1.0/24", "10.101.0.0/24"))
     assert prefixes_of(policy, "node/node-2/4") == set(networks("10.100.0.0/24", "10.101.0.0/24"))
     assert prefixes_of(policy, "vips/4") == set(networks("10.100.0.0/24", "10.101.0.0/24"))
+
+
+# The other half
+
+HALF = addresses("10.0.0.12")[0]
+
+
+def test_what_comes_over_the_other_half_passes_the_same_statements_and_is_the_last_resort() -> None:
+    owned = allocations({"node-1": NODE_1}, (["10.100.0.0/24"], None))
+    alone, paired = (Rules(instance(BOTH), half).build(owned) for half in (None, HALF))
+    half = next(s for s in paired.imports if s.name == "level/pair")
+    assert half == Statement("level/pair", Action.CONTINUE, neighbors="pair", local_pref=PAIR_PREFERENCE)
+    assert [s for s in paired.imports if s != half] == list(alone.imports)
+    assert paired.neighbor_sets["node/node-1/rack-1"] == frozenset(networks("10.2.0.11/32", "10.0.0.12/32"))
+    assert paired.prefix_sets["node/node-1/4"] == alone.prefix_sets["node/node-1/4"]
+
+
+def test_a_node_in_two_racks_comes_over_the_other_half_as_one_of_the_first() -> None:
+    owned = allocations({"node-1": (["192.0.2.1", "10.2.1.11", "10.2.0.11"], ["10.244.1.0/24"])})
+    policy = Rules(instance(BOTH), HALF).build(owned)
+    with_half = [n for n, members in policy.neighbor_sets.items() if networks("10.0.0.12/32")[0] in members]
+    assert sorted(with_half) == ["node/node-1/rack-2", "pair"]
+
+
+def test_the_other_half_is_given_exactly_what_it_lacks() -> None:
+    rules = Rules(instance(BOTH), HALF)
+    owned = allocations({"node-1": NODE_1})
+    nothing = rules.build(owned)
+    lacking = rules.build(owned, lacking=frozenset(networks("10.244.1.0/24", "fd00:10:1::/64")))
+    assert nothing.prefix_sets["pair/4"] == frozenset()
+    assert lacking.prefix_sets["pair/4"] == exactly("10.244.1.0/24")
+    change = between(nothing, lacking)
+    assert (change.structural, change.senders) == (False, frozenset())
+    assert change.receivers == frozenset(networks("10.0.0.12/32"))

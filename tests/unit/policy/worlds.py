@@ -57,25 +57,36 @@ class World:
 
     instance: Instance
     allocations: Allocations
+    pair: Address | None = None
 
     @property
     def rules(self) -> Rules:
-        return Rules(self.instance)
+        return Rules(self.instance, self.pair)
 
     def peers(self) -> list[Address]:
-        """Nodes, ToRs, somebody unknown in each rack, and somebody outside of every rack."""
+        """Nodes, ToRs, the other half, somebody unknown in each rack, and somebody outside of every rack."""
         found = {a for node in self.allocations.nodes.values() for a in node.addresses}
         found |= {tor.address for rack in self.instance.racks.values() for tor in rack.tors}
         ranges = (r for rack in self.instance.racks.values() for r in rack.nodes.ranges)
         found |= {r.network_address + 200 for r in ranges}
+        found |= {self.pair} if self.pair else set()
         found |= set(addresses("203.0.113.9", "2001:db8:9::9"))
         return sorted(found, key=lambda a: (a.version, int(a)))
 
     def hop(self, peer: Address, prefix: Network) -> Address:
         """The next hop that a peer should announce a prefix with; a wrong one where it has none of the family."""
         node = self.allocations.node_at(peer)
+        if peer == self.pair:
+            node = self._announces(prefix)
         own = [a for a in (node.addresses if node else ()) if a.version == prefix.version]
         return peer if peer in own or not own else own[0]
+
+    def _announces(self, prefix: Network) -> NodeAllocation | None:
+        """A node that may announce a prefix, and so have the other half hand it on."""
+        nodes = self.allocations.nodes.values()
+        pool = self.allocations.vip_pool_of(prefix)
+        open_to = [n for n in nodes if pool and pool.open_to(n.name)]
+        return next((n for n in nodes if prefix in n.prefixes), open_to[0] if open_to else None)
 
     def prefixes(self) -> list[Network]:
         """Everything allocated, what is next to it, and what belongs to nobody."""
@@ -140,6 +151,8 @@ def instances(draw: st.DrawFn) -> Instance:
     return instance(racks, families=families, reflect=draw(_REFLECT))
 
 
+PAIRS = st.sampled_from((None, *addresses("10.0.0.12", "fd00::12")))
+"""The other half's speaker, where there is one."""
 _HOSTS = addresses(
     *(f"10.2.{rack}.{host}" for rack in (1, 2, 3) for host in (11, 12, 13)),
     *(f"fd00:2:{rack}::{host}" for rack in (1, 2, 3) for host in (11, 12)),
@@ -195,4 +208,4 @@ def later_than(draw: st.DrawFn, before: Allocations) -> Allocations:
 
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
-    return World(draw(instances()), draw(all_allocations()))
+    return World(draw(instances()), draw(all_allocations()), draw(PAIRS))
