@@ -196,7 +196,7 @@ def instance_problems(runner: InstanceRunner) -> list[Row]:
     if health.state is EngineState.RUNNING and not runner.closed:
         problems += [warning(f"Instance {runner.name}: ToR {tor} has no session") for tor in down]
         half = view.rules.pair
-        if half and not runner.closed and not (half in view.peers and view.peers[half].up):
+        if half and not (half in view.peers and view.peers[half].up):
             problems.append(warning(f"Instance {runner.name}: the other half ({half}) has no BGP session"))
     return problems
 

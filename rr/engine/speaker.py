@@ -169,7 +169,7 @@ def plan(instance: Instance, secret: Secrets, half: Half | None = None) -> Plan:
     )
     if half:
         peers[half.address] = _half(instance, half, secret)
-    return Plan(identity, groups, ranges, peers, half.address if half else None)
+    return Plan(identity, groups, ranges, peers, pair=half.address if half else None)
 
 
 def _session(instance: Instance) -> Session:
