@@ -175,11 +175,7 @@ class Appliance:
             frozenset(a for a in kept_out if view.role(a) is Role.NODE and view.rules.rack_of(a) is not None)
         )
         runner.guard.window = float(self.settings.quarantine.window)
-        runner.guard.stale_time = stale.PAIRED if self._paired else stale.ALONE
-
-    @property
-    def _paired(self) -> bool:
-        return getattr(self.settings, "pair", None) is not None
+        runner.guard.stale_time = stale.ALONE if self.settings.pair is None else stale.PAIRED
 
     def quarantine(self) -> list[Row]:
         """Who is kept out."""

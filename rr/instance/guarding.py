@@ -35,6 +35,7 @@ QUEUES_EVERY = 2.0
 """Seconds between looks at the kernel's queues; 2,000 sessions take 5 ms."""
 CHURN = 20
 """Times its `max_prefixes` that a node's routes may change within the window."""
+BGP_PORT = 179
 EXCUSED_FOR = 10.0
 """Seconds in which the loss of a session that we closed ourselves is not the node's fault."""
 
@@ -230,15 +231,10 @@ class Guard:
             await self._reset(engine, stalled)
 
     def _is_bgp(self, queue: Queue) -> bool:
-        ours, theirs = queue.ports
-        if queue.local not in self._instance.listen:
-            return False
-        return ours == self._instance.port or theirs in (
-            tor.port
-            for rack in self._instance.racks.values()
-            for tor in rack.tors
-            if tor.address == queue.peer
-        )
+        """Tell a connection of this instance's speaker from others with the same host; either side may have dialed."""
+        tors = (tor for rack in self._instance.racks.values() for tor in rack.tors)
+        ports = {BGP_PORT, self._instance.port, *(tor.port for tor in tors if tor.address == queue.peer)}
+        return queue.local in self._instance.listen and not ports.isdisjoint(queue.ports)
 
     async def _reset(self, engine: Engine, stalled: Stalled) -> None:
         address = stalled.peer

@@ -5,12 +5,19 @@ from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 
+import pytest
+
+from rr.engine.client import Engine
 from rr.engine.process import Program
-from rr.engine.speaker import is_kept_out
+from rr.engine.reconcile import Reconciler
+from rr.engine.speaker import closed, is_kept_out
+from rr.guard import stale
+from rr.instance import guarding
 from rr.net import Address
+from rr.policy.rules import Rules
 from tests.engine.conftest import HOME, Reflector, loopback_instance, reflecting
 from tests.engine.speaker import Speaker, eventually
-from tests.engine.test_reconcile import NODE_1, NODE_2, OWNED, POD_1, POD_2
+from tests.engine.test_reconcile import NODE_1, NODE_2, OWNED, POD_1, POD_2, VIP
 from tests.unit.policy.worlds import networks
 
 TOR = next(iter(networks("127.3.1.1/32"))).network_address
@@ -93,3 +100,44 @@ async def test_what_somebody_else_changed_about_it_is_repaired(short_dir: Path, 
         await reflector.applied()
         listed = await runner.engine.peers(NODE_1)
         assert [is_kept_out(peer) for peer in listed] == [True]
+
+
+async def test_a_closed_speaker_is_left_alone_whoever_is_kept_out(short_dir: Path, program: Program) -> None:
+    async with reflecting(loopback_instance(**ALL), short_dir, program, OWNED) as reflector:
+        runner = reflector.runner
+        engine = runner.engine
+        assert engine is not None
+        reflector.task.cancel()
+        await asyncio.gather(reflector.task, return_exceptions=True)
+        engine = Engine(runner.process.socket)
+        reconciler = Reconciler(engine)
+        wanted = Rules(reflector.instance).build(OWNED)
+        plan = closed(replace(runner.setting.plan, kept_out=frozenset({NODE_1})), "closed")
+        await reconciler.run(lambda held: wanted, plan, audit=True)
+        again = await reconciler.run(lambda held: wanted, plan, audit=True)
+        assert again.said == []
+        assert await engine.peers() == []
+        await engine.close()
+
+
+async def test_a_node_that_is_back_and_never_says_that_this_is_all_keeps_no_stale_route_for_ever(
+    short_dir: Path, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stale, "CATCH_UP", 1.0)
+    monkeypatch.setattr(guarding, "UP_EVERY", 0.2)
+    async with reflecting(loopback_instance(**ALL), short_dir, program, OWNED) as reflector:
+        tor, node, _ = await fabric(reflector)
+        node.announce(VIP)
+        await eventually(lambda: VIP in tor.held(), "the ToR holds the VIP")
+        reflector.runner.guard.stale_time = 1
+        node.abort()
+        back = await reflector.dial(NODE_1, restart_time=120)
+        back.announce(POD_1)
+        assert VIP in tor.held()
+        await eventually(lambda: VIP not in tor.held(), "the stale VIP is gone")
+        assert back.closed.is_set()
+        assert [text for text in reflector.sentences("stale") if "did not say which" in text]
+        again = await reflector.dial(NODE_1, restart_time=120)
+        again.announce(POD_1)
+        again.end_of_rib()
+        await eventually(lambda: set(tor.held()) == {POD_1, POD_2}, "what it announces now, and no more")
