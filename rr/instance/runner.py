@@ -141,6 +141,7 @@ class InstanceRunner:
         self.drain, self.resent, self.emptied = drain, None, False
         if self.closed:
             self.continuity.await_nobody()
+            self.guard.excuse_everybody()
         self._audit = True
         self.poke()
 

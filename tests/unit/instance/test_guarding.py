@@ -105,6 +105,14 @@ async def test_a_session_that_we_closed_ourselves_is_excused(watch: Watch) -> No
     assert watch.blamed() == [("node-2", Offence.FLAPPING)]
 
 
+async def test_a_drain_closes_every_session_and_blames_nobody(watch: Watch) -> None:
+    watch.guard.excuse_everybody()
+    lose(watch.view, NODE)
+    lose(watch.view, OTHER)
+    await watch.rounds()
+    assert watch.blamed() == []
+
+
 async def test_one_prefix_more_than_allowed_is_a_blame(watch: Watch) -> None:
     prefixes = [ip_network((0x0B000000 + (number << 8), 24)) for number in range(257)]
     for prefix in prefixes[:256]:
