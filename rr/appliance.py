@@ -22,7 +22,7 @@ from rr.config.load import load, parse
 from rr.config.model import Config
 from rr.config.secrets import read_secret
 from rr.continuity.drain import FILE as DRAINS
-from rr.continuity.drain import WAIT, Drains, phase
+from rr.continuity.drain import WAIT, Drains, Phase, phase
 from rr.continuity.pair.watch import PairWatch
 from rr.continuity.roster import Roster
 from rr.engine import addresses
@@ -558,9 +558,13 @@ class Appliance:
             return f"BFD runs on sessions of {runner.name}, and peers drop its routes as soon as BFD packets stop"
         return self.refusal(runner.name)
 
-    async def drain(self, instance: str | None, wait: float | None) -> list[Row]:
+    async def drain(self, instance: str | None, wait: float | None, *, force: bool) -> list[Row]:
         """Take one instance or all out of use."""
         wait = WAIT if wait is None else wait
+        serving = [runner.name for runner in self._named(instance) if phase(runner) is Phase.SERVING]
+        for name in () if force else serving:
+            if reason := self.refusal(name):
+                raise Refused(reason, "see `rrctl pair`; wait until it can take over, or use --force")
         told = [(runner, await self.drains.begin(runner.name, wait)) for runner in self._named(instance)]
         return [{**report.drain(runner), "text": text} for runner, text in told]
 

@@ -125,11 +125,12 @@ class Appliance(Protocol):
         and Refused where now is not the time (unless `force`) or the program cannot be used.
         """
 
-    async def drain(self, instance: str | None, wait: float | None) -> Sequence[Row]:
+    async def drain(self, instance: str | None, wait: float | None, *, force: bool) -> Sequence[Row]:
         """Take an instance (None: all) out of use, answer at once where each is on its way.
 
         `wait`: seconds between the marks and the end of sessions, None for the usual. Each row is
-        `{instance, state, since, seconds_left, sessions, text}`. Raises NotFound for an unknown instance.
+        `{instance, state, since, seconds_left, sessions, text}`. Raises NotFound for an unknown instance,
+        and Refused while the other half of a pair cannot take over (unless `force`).
         """
 
     async def undrain(self, instance: str | None) -> Sequence[Row]:

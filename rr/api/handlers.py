@@ -196,8 +196,10 @@ class Handlers:
 
     async def drain(self, request: web.Request) -> web.StreamResponse:
         """Take an instance, or all, out of use."""
-        asked = query.read(request, instance=query.text, wait=query.seconds(DRAIN_LONGEST))
-        return answer(await self._appliance.drain(asked.get("instance"), asked.get("wait")))
+        force = query.one_of("true", "false")
+        asked = query.read(request, instance=query.text, wait=query.seconds(DRAIN_LONGEST), force=force)
+        forced = asked.get("force") == "true"
+        return answer(await self._appliance.drain(asked.get("instance"), asked.get("wait"), force=forced))
 
     async def undrain(self, request: web.Request) -> web.StreamResponse:
         """Let an instance, or all, serve again."""

@@ -33,15 +33,17 @@ class NotDrained(RRError):
     metavar="SECONDS",
     help="Time for ToRs to move to other paths before sessions end.  [default: 10]",
 )
+@click.option("--force", is_flag=True, help="Also while the other half of a pair cannot take over.")
 @click.option("--background", is_flag=True, help="Return at once; rrd goes on with it.")
 @click.pass_obj
-def drain(session: Session, instance: str | None, wait: float | None, background: bool) -> None:
+def drain(session: Session, instance: str | None, wait: float | None, force: bool, background: bool) -> None:
     """Take INSTANCE, or the whole appliance, out of use.
 
     First every route that it sends is marked as a last resort (GRACEFUL_SHUTDOWN, RFC 8326, and the lowest
     LOCAL_PREF), so that whoever has another path takes that one. After the wait all sessions are ended with a message
     (RFC 9003), and nobody is let in again before `rrctl undrain`, whatever is restarted meanwhile. Ctrl-C ends the
-    watching only. To drain what is drained already changes nothing.
+    watching only. To drain what is drained already changes nothing. Half of a pair is drained only while the other half
+    has a session with everybody that this one has a session with.
 
     \b
     Examples:
@@ -50,7 +52,7 @@ def drain(session: Session, instance: str | None, wait: float | None, background
       rrctl drain --background
     """
     output = session.output
-    told = session.client.post("drain", instance=instance, wait=wait)
+    told = session.client.post("drain", instance=instance, wait=wait, force="true" if force else None)
     if not output.as_json:
         _tell(output, told)
     if not background:

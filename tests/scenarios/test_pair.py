@@ -364,6 +364,26 @@ def test_a_pair_comes_and_goes_with_the_configuration_and_resets_nobody(pair: Pa
         whole(pair)
 
 
+def test_a_half_is_not_drained_while_the_other_does_not_carry_everybody(pair: Pair) -> None:
+    """`drain` on rr-a names the node that only it has; rr-b goes, and then rr-a may not; ToRs never lack a route."""
+    lent(pair)
+    told = pair.halves["rr-a"].tell("drain", "--wait", "0")
+    assert told.exit == 1
+    assert "the other half rr-b has no session with the node single of main" in told.stderr
+    assert "--force" in told.stderr
+    told = pair.halves["rr-b"].tell("drain", "--wait", "1")
+    assert told.exit == 0, told
+    assert pair.halves["rr-b"].tell("drain").exit == 0, "to drain what is drained changes nothing"
+    never(lambda: lacking(pair, ROUTES), 4, "a ToR lacks a route")
+    eventually(
+        lambda: pair.row("rr-a")["refusal"] == "main is drained at the other half rr-b", 5, "rr-a is needed",
+        seen=lambda: pair.row("rr-a"),
+    )  # fmt: skip
+    pair.halves["rr-b"].rrctl("undrain")
+    never(lambda: lacking(pair, ROUTES), 4, "a ToR lacks a route")
+    whole(pair)
+
+
 def test_a_half_is_not_restarted_while_the_other_does_not_carry_everybody(pair: Pair) -> None:
     """`engine restart` on rr-a names the node that only it has, and obeys --force; on rr-b it is free to go."""
     lent(pair)

@@ -222,6 +222,6 @@ async def test_decisions_that_are_not_kept_are_a_warning(appliance: Appliance) -
 
 async def test_an_unknown_instance_cannot_be_drained(appliance: Appliance) -> None:
     with pytest.raises(NotFound, match="there is no instance other; it is one of main"):
-        await appliance.drain("other", None)
+        await appliance.drain("other", None, force=False)
     with pytest.raises(NotFound, match="there is no instance other; it is one of main"):
         await appliance.undrain("other")

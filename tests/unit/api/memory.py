@@ -255,7 +255,8 @@ class MemoryAppliance:
             raise Refused("No allocations are held back; there is nothing to accept")
         return {"changed": ["node-2 loses 10.244.2.0/24."]}
 
-    async def drain(self, instance: str | None, wait: float | None) -> Sequence[Row]:
+    async def drain(self, instance: str | None, wait: float | None, *, force: bool) -> Sequence[Row]:
+        self.asked.append(f"drain, {force=}")
         return self._drain(instance, "draining", f"main is drained, {wait=}")
 
     async def undrain(self, instance: str | None) -> Sequence[Row]:
