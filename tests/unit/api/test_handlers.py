@@ -228,7 +228,10 @@ async def test_a_drain_says_where_each_instance_is_on_its_way(served: Serving) -
     assert faults("drain", answer.json) == []
     assert (answer.json[0]["state"], answer.json[0]["text"]) == ("draining", "main is drained, wait=2.5")
     await served.ask("/api/v1/drain?force=true", "POST")
-    assert served.appliance.asked == ["drain, force=False", "drain, force=True"]
+    assert [word for word in served.appliance.asked if "force" in word] == [
+        "drain, force=False",
+        "drain, force=True",
+    ]
     answer = await served.ask("/api/v1/undrain", "POST")
     assert [row["state"] for row in answer.json] == ["serving"]
     assert (await served.ask("/api/v1/drain?instance=x", "POST")).status == 404
