@@ -39,6 +39,7 @@ from rr.ipam.allocations import Changes
 from rr.ipam.keeper import Decision, Keeper
 from rr.ipam.reading import Reading
 from rr.net import Address, Network
+from rr.service import instances
 from rr.text import few
 from rr.view import clock, rows
 from rr.view.events import EventHistory
@@ -102,7 +103,18 @@ class Appliance:
         """Begin to look after every configured instance."""
         for name in self.settings.instances:
             self._add_instance(name)
+        self._list_instances()
         self._watch_pair()
+
+    def _list_instances(self) -> None:
+        """Where systemd runs the engines, let it know which there are to be."""
+        if self.program is not None:
+            return
+        try:
+            instances.write(self.settings.run_dir, self.settings.instances)
+        except OSError as error:
+            text = f"systemd does not learn which engines to run ({error.strerror}); start and stop their units by hand"
+            self.history.add("engine", str(self.settings.run_dir), text)
 
     def _watch_pair(self) -> None:
         """Begin to watch the other half, where there is one."""
@@ -346,6 +358,7 @@ class Appliance:
                 self.instances[name].configure(Setting(config.instances[name], self._plans[name]))
             else:
                 self._add_instance(name)
+        self._list_instances()
         if (old.pair, old.name) != (config.pair, config.name):
             await self._leave_pair()
             self._watch_pair()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import faulthandler
 import fcntl
 import gc
 import os
@@ -22,8 +23,11 @@ from rr.config.load import load
 from rr.config.model import Config
 from rr.engine.process import EngineProcess, Program, find_program, step_back
 from rr.errors import ConfigError, RRError, StateError
+from rr.instance.health import Health
 from rr.ipam.reading import Reading
 from rr.ipam.sources.file import FileSource
+from rr.service.notify import Notifier
+from rr.service.report import tell
 
 _log = structlog.get_logger(__name__)
 FIRST_READING = 5.0
@@ -33,9 +37,12 @@ FIRST_READING = 5.0
 class Daemon:
     """The main loop. Signals only set events; whatever they ask for happens here."""
 
-    def __init__(self, appliance: Appliance, *, stop_engines: bool) -> None:
+    def __init__(self, appliance: Appliance, *, stop_engines: bool, notifier: Notifier | None = None) -> None:
         self.appliance = appliance
         self.stop_engines = stop_engines
+        self.notifier = notifier or Notifier(None)
+        self.serving = asyncio.Event()
+        """Set when rrctl is answered."""
         self.ended = asyncio.Event()
         self.hangup = asyncio.Event()
         self.heard = asyncio.Event()
@@ -55,13 +62,15 @@ class Daemon:
         reloads = asyncio.create_task(self._follow_hangups())
         addresses = asyncio.create_task(self.appliance.follow_addresses())
         nodes = asyncio.create_task(self.appliance.follow_nodes())
+        telling = asyncio.create_task(self._tell())
         _log.info("rrd runs", version=__version__, name=self.appliance.settings.name)
-        failed = await self._until_ended(sources, http, reloads, nodes)
-        for task in (sources, reloads, addresses, nodes):
+        failed = await self._until_ended(sources, http, reloads, nodes, telling)
+        self.notifier.stopping()
+        for task in (sources, reloads, addresses, nodes, telling):
             task.cancel()
         await self.appliance.stop_instances(engines=self.stop_engines)
         http.cancel()
-        await asyncio.gather(sources, http, reloads, addresses, nodes, return_exceptions=True)
+        await asyncio.gather(sources, http, reloads, addresses, nodes, telling, return_exceptions=True)
         left = "engines were stopped" if self.stop_engines else "engines run on"
         _log.info(f"rrd ends; {left}")
         if failed:
@@ -104,11 +113,21 @@ class Daemon:
         if self._spoken >= {source.name for source in self.appliance.settings.ipam.sources}:
             self.heard.set()
 
+    async def _tell(self) -> None:
+        await tell(self.notifier, self._healths, self._line, self.serving)
+
+    def _healths(self) -> list[Health]:
+        return [runner.health for runner in self.appliance.instances.values()]
+
+    def _line(self) -> str:
+        return str(self.appliance.check()["line"])
+
     async def _follow_hangups(self) -> None:
         """SIGHUP reads the configuration again; one with mistakes changes nothing."""
         while True:
             await self.hangup.wait()
             self.hangup.clear()
+            self.notifier.reloading()
             try:
                 answer = await self.appliance.reload()
             except ConfigError as error:
@@ -118,6 +137,7 @@ class Daemon:
                 _log.error("the configuration was not reloaded", why=str(error))
             else:
                 _log.info("configuration reloaded", changed=answer["changed"], resets=answer["resets"])
+            self.notifier.ready(self._line())
 
     async def serve(self) -> None:
         """Answer over HTTP; the TCP listener moves when the configuration names another address."""
@@ -125,6 +145,7 @@ class Daemon:
         self.appliance.http_problem = lambda: api.tcp_problem
         settings = self.appliance.settings
         await api.start(settings.run_dir / "rrd.sock", (settings.http.listen.host, settings.http.listen.port))
+        self.serving.set()
         try:
             while True:
                 await self.appliance.restart_http.wait()
@@ -165,19 +186,23 @@ async def _prepare(config: Config, *, managed: bool) -> Program | None:
     return find_program() if managed else None
 
 
-async def _work(file: Path, config: Config, *, managed: bool, stop_engines: bool) -> None:
+async def _work(file: Path, config: Config, *, managed: bool, stop_engines: bool, notifier: Notifier) -> None:
     program = await _prepare(config, managed=managed)
-    await Daemon(Appliance(file, config, program), stop_engines=stop_engines).run()
+    await Daemon(Appliance(file, config, program), stop_engines=stop_engines, notifier=notifier).run()
 
 
 def _run(file: Path, *, managed: bool, stop_engines: bool) -> None:
+    notifier = Notifier.take(os.environ)
+    # The watchdog ends a controller that hangs with SIGABRT: then its log shows where.
+    faulthandler.enable()
     config = load(file)
     # Thousands of nodes are some hundred thousand objects that stay: looking through them all the time for cycles
     # would cost more than reading them did.
     gc.set_threshold(100_000, 20, 100)
-    step_back()
+    if managed:
+        step_back()  # systemd has done that for its own (Nice=)
     with _alone(config):
-        asyncio.run(_work(file, config, managed=managed, stop_engines=stop_engines))
+        asyncio.run(_work(file, config, managed=managed, stop_engines=stop_engines, notifier=notifier))
 
 
 @click.command(

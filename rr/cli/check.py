@@ -1,6 +1,10 @@
 """`rrctl check`: one line for monitoring, quickly, also when rrd is dead, hangs or talks rubbish."""
 
+import json
+import os
 import signal
+import time
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -15,8 +19,15 @@ CRITICAL, UNKNOWN = 2, 3
 
 
 @command()
+@click.option(
+    "--write",
+    "file",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also keep the answer in FILE as JSON: time, exit, line and perfdata.",
+)
 @click.pass_context
-def check(ctx: click.Context) -> None:
+def check(ctx: click.Context, file: Path | None) -> None:
     """Check health after the convention of monitoring plugins: one line, perfdata behind `|`.
 
     Exit codes: 0 ok, 1 warning, 2 critical (also when rrd does not answer), 3 unknown.
@@ -26,15 +37,33 @@ def check(ctx: click.Context) -> None:
     Examples:
       rrctl check
       rrctl check && echo healthy
+      rrctl check --write /run/rr-check/check.json
     """
     session: Session = ctx.obj
     answer = _ask(session)
+    if file is not None:
+        answer = _keep(file, answer)
     if session.output.as_json:
         session.output.json(answer)
     else:
         perfdata = answer["perfdata"]
         session.output.line(answer["line"] + (f" | {perfdata}" if perfdata else ""))
     ctx.exit(answer["exit"])
+
+
+def _keep(file: Path, answer: dict[str, Any]) -> dict[str, Any]:
+    """Replace the file, for everybody to read; where that fails nobody knows how things are, and that is the answer."""
+    told = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **answer}
+    new = file.with_name(f".{file.name}.new")
+    try:
+        new.write_text(json.dumps(told) + "\n", encoding="utf-8")
+        new.chmod(0o644)
+        os.replace(new, file)
+    except OSError as fault:
+        return _verdict(
+            UNKNOWN, f"{file} cannot be written: {fault.strerror}; the check said: {answer['line']}"
+        )
+    return answer
 
 
 def _ask(session: Session) -> dict[str, Any]:

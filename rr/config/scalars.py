@@ -171,10 +171,12 @@ def name(value: Any) -> str:
 
 
 def instance_name(value: Any) -> str:
-    """A name that also becomes a directory in run_dir, next to the controller's socket."""
+    """A name that also becomes a directory in run_dir, next to the controller's own files."""
     text = name(value)
-    if text == "rrd.sock":
-        raise refusal("rrd.sock is the name of the controller's own socket", "choose another name")
+    if text.startswith("rrd."):
+        raise refusal(
+            f"{text} could be the name of a file of the controller", "choose one without rrd. before it"
+        )
     return text
 
 

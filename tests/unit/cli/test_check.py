@@ -1,8 +1,11 @@
 """`rrctl check`, when all is well and when nothing is."""
 
+import json
 import socket
+import stat
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -136,3 +139,23 @@ def test_json_has_the_documented_keys_also_when_rrd_is_dead(rrctl: Rrctl) -> Non
     ran = rrctl("--output", "json", "check")
     assert ran.code == 2
     assert sorted(json.loads(ran.out)) == ["exit", "line", "perfdata"]
+
+
+def test_the_answer_is_kept_in_a_file_that_everybody_may_read(
+    rrd: Background, rrctl: Rrctl, tmp_path: Path
+) -> None:
+    kept = tmp_path / "check.json"
+    rrd.appliance.status_row["problems"] = [{"severity": "warning", "text": "The allocations are old"}]
+    ran = rrctl("check", "--write", str(kept))
+    told = json.loads(kept.read_text())
+    assert (ran.code, told["exit"]) == (1, 1)
+    assert ran.out == f"{told['line']} | {told['perfdata']}\n"
+    assert datetime.now(UTC) - datetime.fromisoformat(told["time"]) < timedelta(minutes=1)
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o644
+    assert list(kept.parent.glob(".check*")) == []
+
+
+def test_a_file_that_cannot_be_written_is_unknown(rrd: Background, rrctl: Rrctl, tmp_path: Path) -> None:
+    ran = rrctl("check", "--write", str(tmp_path / "nowhere" / "check.json"))
+    assert ran.code == 3
+    assert "check.json cannot be written: No such file or directory; the check said: RR OK" in ran.out
