@@ -9,7 +9,7 @@ ANY_PYTHON = $(if $(wildcard $(PY)),$(PY),$(PYTHON))
 # The engine in use goes before any other on PATH, for whatever the targets start.
 ENGINE := GOBGPD='$(CURDIR)/.engine/bin/gobgpd' PATH='$(CURDIR)/.engine/bin:$(PATH)'
 # What the scenarios need from Debian: the far sides of the sessions, and tools.
-TEST_PACKAGES := frr bird2 exabgp iproute2 systemd debhelper lintian prometheus zsh
+TEST_PACKAGES := frr bird2 exabgp iproute2 systemd debhelper lintian prometheus zsh keepalived
 PROTO  := $(wildcard rr/engine/proto/api/*.proto)
 # What writes the generated parts of docs/, each started with that directory.
 REFERENCE := $(wildcard rr/*/reference.py tests/*/reference.py)

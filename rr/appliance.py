@@ -79,6 +79,8 @@ class Appliance:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._background: set[asyncio.Task[object]] = set()
         self._missing: frozenset[Address] = frozenset()
+        self._here: frozenset[Address] = frozenset()
+        """Floating addresses that this host has now."""
         self._pair: PairWatch | None = None
         self._watching: asyncio.Task[None] | None = None
 
@@ -236,13 +238,15 @@ class Appliance:
         """Notice listen addresses that come and go, for as long as the kernel tells."""
         try:
             async for _ in addresses.changes():
-                self._look_at_addresses()
+                await self._look_at_addresses()
         except OSError as error:
             _log.warning("addresses of this host are not watched", why=str(error))
 
-    def _look_at_addresses(self) -> None:
-        wanted = {a: name for name, i in self.settings.instances.items() for a in i.listen}
-        missing = addresses.missing(wanted)
+    async def _look_at_addresses(self) -> None:
+        instances = self.settings.instances.items()
+        wanted = {a: name for name, i in instances for a in i.listen}
+        floating = {a: name for name, i in instances for a in i.floating}
+        missing = await addresses.missing(wanted)
         for address in missing - self._missing:
             self.history.add(
                 "address", str(address), f"{address}, where {wanted[address]} listens, is gone from this host"
@@ -250,6 +254,14 @@ class Appliance:
         for address in (self._missing - missing) & wanted.keys():
             self.history.add("address", str(address), f"{address}, where {wanted[address]} listens, is back")
         self._missing = missing
+        here = frozenset(floating) - await addresses.missing(floating)
+        for address in here - self._here:
+            self.history.add(
+                "address", str(address), f"{address} of {floating[address]} is with this half now"
+            )
+        for address in (self._here - here) & floating.keys():
+            self.history.add("address", str(address), f"{address} of {floating[address]} has left this half")
+        self._here = here
 
     async def stop_instances(self, *, engines: bool) -> None:
         """Let go of the instances; with `engines`, end their engines in order too."""
@@ -333,14 +345,14 @@ class Appliance:
         result = "applied" if difference.changes else "unchanged"
         self.counters.config_reloads.labels(result=result).inc()
         await self._apply(config)
-        self._look_at_addresses()
+        await self._look_at_addresses()
         for sentence in difference.changes:
             self.history.add("config", str(self.file), sentence)
         await self._applied()
         return {"changed": list(difference.changes), "resets": list(difference.resets)}
 
     def _check_host(self, config: Config) -> None:
-        own = {(a, i.port) for i in self.settings.instances.values() for a in i.listen}
+        own = {(a, i.port) for i in self.settings.instances.values() for a in i.bound}
         problems = check_host(
             config, own=own, serving=self.settings.http.listen, privileged=self.program is None
         )
@@ -417,6 +429,11 @@ class Appliance:
             },
             "ipam": self.keeper.status(),
             "instances": instances,
+            "floating": [
+                {"instance": name, "address": str(a), "here": a in self._here}
+                for name, i in self.settings.instances.items()
+                for a in i.floating
+            ],
             "pair": self._pair.row() if self._pair else None,
             "problems": self.problems(),
         }

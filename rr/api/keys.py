@@ -134,6 +134,7 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
             "the allocations in force and their sources, see below",
         ),
         Key("instances", "list", "one object per instance, see below"),
+        Key("floating", "list", "`{instance, address, here}` of each floating address"),
         Key(
             "pair",
             "object",

@@ -81,6 +81,7 @@ def _listens(document: Document, instance: Route) -> list[Host]:
         )
     else:
         values = document.items(*route)
+    values = chain(values, document.items(*instance, "floating"))
     found = ((place, _valid(scalars.listen_address, value)) for place, value in values)
     return [Host(place, address) for place, address in found if address]
 

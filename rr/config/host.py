@@ -54,6 +54,9 @@ def _wanted(config: Config, running: Set[str], serving: HostPort | None) -> Iter
         for index, address in enumerate(instance.listen):
             route: Route = (*base, "listen", index) if listed else (*base, "router_id")
             yield _Wanted(route, (*base, "port"), address, instance.port, name in running)
+        for index, address in enumerate(instance.floating):
+            floats: Route = (*base, "floating", index)
+            yield _Wanted(floats, (*base, "port"), address, instance.port, name in running)
     listen: Route = ("http", "listen")
     http = config.http.listen
     yield _Wanted(listen, listen, ip_address(http.host), http.port, http == serving)
@@ -77,6 +80,10 @@ def _try(address: Address, port: int) -> int:
 
 def _problem(config: Config, wanted: _Wanted, number: int) -> Problem:
     address, port = wanted.address, wanted.port
+    if number == errno.EADDRNOTAVAIL and wanted.route[2] == "floating":
+        sysctl = f"net.ipv{address.version}.ip_nonlocal_bind"
+        wrong = f"{address} is not on this host now, and {sysctl} lets nobody listen on it before it is"
+        return _at(config, wanted.route, wrong, f"set the sysctl: {sysctl} = 1")
     if number == errno.EADDRNOTAVAIL:
         wrong, right = (
             f"{address} is not an address of this host",

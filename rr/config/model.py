@@ -228,6 +228,11 @@ class Instance(Model):
         "are refused: with them nobody could tell whether a range holds the appliance itself.",
         json_schema_extra={"default": "`[router_id]`"},
     )
+    floating: tuple[ListenAddress, ...] = Field(
+        default=(),
+        description="Addresses that move between the halves of a pair (pair.md). They are listened on also while this "
+        "host does not have them, which takes the sysctl net.ipv4.ip_nonlocal_bind or net.ipv6.ip_nonlocal_bind.",
+    )
     port: Port = Field(default=179, description="The TCP port that it listens on.")
     families: tuple[FamilyName, ...] = Field(
         default=(),
@@ -276,6 +281,11 @@ class Instance(Model):
             filled.setdefault("cluster_id", filled["router_id"])
             filled.setdefault("listen", (filled["router_id"],))
         return filled
+
+    @property
+    def bound(self) -> tuple[Address, ...]:
+        """Every address that the engine listens on, whether this host has it or not."""
+        return (*self.listen, *self.floating)
 
     @model_validator(mode="after")
     def _families_of_ranges(self) -> Instance:

@@ -1,36 +1,35 @@
 """Watch this host's addresses: a listen address that goes away takes every session with it, and should be said.
 
-The kernel tells of each change over netlink; what a change means is then tried by binding, which also sees
-addresses that are local by a route and not by an interface.
+The kernel tells of each change over netlink; what a change means is then asked of its routing, which also knows
+addresses that are local by a route and not by an interface. To bind would prove nothing: ip_nonlocal_bind allows that.
 """
 
-import errno
-import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection
 
 import structlog
 from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
+from pyroute2.netlink.rtnl import RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR, rt_type
 
 from rr.net import Address
 
 _log = structlog.get_logger(__name__)
 
 
-def missing(addresses: Iterable[Address]) -> frozenset[Address]:
-    """Those of these addresses that are not this host's."""
-    return frozenset(address for address in addresses if not _bindable(address))
+async def missing(addresses: Collection[Address]) -> frozenset[Address]:
+    """Those of these addresses that are not this host's. Raises OSError where netlink cannot be used."""
+    if not addresses:
+        return frozenset()
+    async with AsyncIPRoute() as netlink:
+        return frozenset([address for address in addresses if not await _is_local(netlink, address)])
 
 
-def _bindable(address: Address) -> bool:
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+async def _is_local(netlink: AsyncIPRoute, address: Address) -> bool:
     try:
-        with socket.socket(family, socket.SOCK_STREAM) as attempt:
-            attempt.bind((str(address), 0))
-    except OSError as error:
-        return error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-    return True
+        routes = await netlink.route("get", dst=str(address))
+    except NetlinkError:
+        return False
+    return any(route["type"] == rt_type["local"] for route in routes)
 
 
 async def changes() -> AsyncIterator[None]:

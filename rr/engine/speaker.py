@@ -165,7 +165,7 @@ def plan(instance: Instance, secret: Secrets, half: Half | None = None) -> Plan:
         ranges |= dict.fromkeys(rack.nodes.ranges, group)
         peers |= {tor.address: _tor(instance, tor, secret) for tor in rack.tors}
     identity = Identity(
-        instance.asn, str(instance.router_id), instance.port, frozenset(map(str, instance.listen))
+        instance.asn, str(instance.router_id), instance.port, frozenset(map(str, instance.bound))
     )
     if half:
         peers[half.address] = _half(instance, half, secret)
@@ -206,7 +206,7 @@ def _half(instance: Instance, half: Half, secret: Secrets) -> ExplicitPeer:
         password=secret(half.password_file),
     )
     own = [str(a) for a in instance.listen if a.version == half.address.version]
-    return ExplicitPeer(session, instance.port, own[0])
+    return ExplicitPeer(session, instance.port, own[0] if own else "")
 
 
 def _source(listen: Iterable[str], peer: Address) -> str:

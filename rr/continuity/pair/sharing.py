@@ -15,7 +15,7 @@ from rr.policy.drain import draining
 from rr.policy.model import PolicySet
 from rr.policy.rules import PAIR
 
-PARTS = ("asn", "port", "families", "hold_time", "graceful_restart", "racks", "reflect")
+PARTS = ("asn", "floating", "port", "families", "hold_time", "graceful_restart", "racks", "reflect")
 """The keys of an instance that both halves must say the same of."""
 _OWN: Any = {"racks": {"__all__": {"nodes": {"password_file"}, "tors": {"__all__": {"password_file"}}}}}
 _RACKS = "racks"
@@ -25,7 +25,7 @@ _RACKS = "racks"
 def settings(instance: Instance) -> dict[str, str]:
     """A digest of each part of an instance that both halves share."""
     values = instance.model_dump(mode="json", include=set(PARTS), exclude=_OWN)
-    values["families"] = sorted(values["families"])
+    values |= {key: sorted(values[key]) for key in ("families", "floating")}
     for rack in values["racks"].values():
         rack["nodes"]["ranges"].sort()
         rack["tors"].sort(key=lambda tor: str(tor["address"]))

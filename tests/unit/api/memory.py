@@ -58,6 +58,7 @@ STATUS: Row = {
             "routes": {"accepted": 3, "rejected": 1},
         }
     ],
+    "floating": [{"instance": "main", "address": "10.0.0.10", "here": True}],
     "pair": PAIR,
     "problems": [],
 }  # fmt: skip

@@ -46,6 +46,7 @@ def test_what_is_each_halfs_own_is_in_no_digest(changes: dict[str, Any]) -> None
     [
         ({"asn": 64513}, "asn"),
         ({"port": 1179}, "port"),
+        ({"floating": ["10.0.0.10"]}, "floating"),
         ({"families": ["ipv4", "ipv6"]}, "families"),
         ({"hold_time": 30}, "hold_time"),
         ({"graceful_restart": {"restart_time": 60}}, "graceful_restart"),
