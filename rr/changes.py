@@ -167,10 +167,11 @@ def _resets(old: Mapping[str, Plan], new: Mapping[str, Plan]) -> Iterator[str]:
 
 def _peer_resets(name: str, before: Plan, after: Plan) -> Iterator[str]:
     for address in before.peers:
+        called = f"the other half {address}" if address == before.pair else f"ToR {address}"
         if address not in after.peers:
-            yield f"ToR {address} of {name}: it is removed"
+            yield f"{called} of {name}: it is removed"
         elif _resets_tor(address, before, after):
-            yield f"ToR {address} of {name}: its settings change"
+            yield f"{called} of {name}: its settings change"
     for prefix in before.ranges:
         if not _may_still_dial(prefix, after):
             yield f"nodes of {name} that dialed from {prefix} and are in no other range"

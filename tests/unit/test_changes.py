@@ -7,7 +7,7 @@ import pytest
 
 from rr import changes
 from rr.config.model import Config
-from rr.engine.speaker import Plan, plan
+from rr.engine.speaker import Plan, half_of, plan
 
 RACK: dict[str, Any] = {"nodes": {"ranges": ["10.2.0.0/24"]}, "tors": [{"address": "10.3.0.1"}]}
 MAIN: dict[str, Any] = {"asn": 64512, "router_id": "10.0.0.11", "racks": {"rack-1": RACK}}
@@ -23,7 +23,7 @@ def plans(of: Config, secrets: dict[str, str] | None = None) -> dict[str, Plan]:
     def secret(file: Path | None) -> str:
         return (secrets or {}).get(str(file), "tulip") if file else ""
 
-    return {name: plan(instance, secret) for name, instance in of.instances.items()}
+    return {name: plan(instance, secret, half_of(of, name)) for name, instance in of.instances.items()}
 
 
 def difference(new: Config, old: Config | None = None) -> changes.Difference:
@@ -197,3 +197,21 @@ def test_another_password_in_the_same_file_is_told_and_never_shown() -> None:
     )
     assert found.resets == ("ToR 10.3.0.1 of main: its settings change",)
     assert not any(word in str(found) for word in ("tulip", "rose", "daisy"))
+
+
+PAIR = {
+    "name": "rr-b", "peers": {"main": "10.0.0.12"}, "listen": "10.0.0.11:9633", "connect": "10.0.0.12:9633",
+    "certificate": "/etc/rr/pair/rr-a.crt", "key": "/etc/rr/pair/rr-a.key", "ca": "/etc/rr/pair/ca.crt",
+}  # fmt: skip
+
+
+def test_a_pair_that_comes_resets_nobody_and_one_that_goes_its_own_session_alone() -> None:
+    paired = config(pair=PAIR)
+    assert difference(paired).resets == ()
+    gone = difference(config(), old=paired)
+    assert gone.resets == ("the other half 10.0.0.12 of main: it is removed",)
+    (said,) = gone.changes
+    assert said.startswith("pair changes from {name: rr-b, peers: {main: 10.0.0.12}")
+    other = difference(config(pair={**PAIR, "name": "aa-b"}), old=paired)
+    assert other.changes == ("pair.name changes from rr-b to aa-b",)
+    assert other.resets == ("the other half 10.0.0.12 of main: its settings change",)

@@ -36,7 +36,15 @@ async def test_the_state_is_read_when_it_is_scraped(served: Serving) -> None:
     assert _value(values, "rr_drain_state", instance="main") == 0
     assert _value(values, "rr_engine_restarts_total", instance="main") == 1
     assert _value(values, "rr_sessions_expected", instance="main", role="tor") == 1
+    assert _value(values, "rr_sessions_expected", instance="main", role="pair") == 0
+    assert _value(values, "rr_pair_reachable", pair="rr-b") == 1
+    assert _value(values, "rr_pair_differences", pair="rr-b") == 1
+    assert _value(values, "rr_pair_nodes", instance="main", sessions="both") == 5
+    assert _value(values, "rr_pair_tors", instance="main", sessions="none") == 1
+    assert _value(values, "rr_pair_lent_prefixes", instance="main") == 3
     assert _value(values, "rr_config_loaded_timestamp_seconds") == 1795433400.25
+    served.appliance.status_row["pair"] = None
+    assert not [name for name, _ in await _values(served) if name.startswith("rr_pair")]
     served.appliance.status_row["ready"] = False
     served.appliance.status_row["instances"][0]["engine"]["state"] = "down"
     served.appliance.status_row["instances"][0]["drain"]["state"] = "drained"

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.cli.conftest import Background, Rrctl, environment
 
 HEAVY = {
-    "aiohttp", "asyncio", "grpc", "google.protobuf", "multiprocessing", "prometheus_client", "pydantic",
+    "aiohttp", "asyncio", "grpc", "cryptography", "google.protobuf", "multiprocessing", "prometheus_client", "pydantic",
     "pyroute2", "rich", "structlog", "tenacity", "yaml",
 }  # fmt: skip
 LOADED = """
@@ -21,7 +21,9 @@ print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 """
 
 
-@pytest.mark.parametrize("command", ["check", "status", "peers", "routes", "violations", "events", "--help"])
+@pytest.mark.parametrize(
+    "command", ["check", "status", "peers", "routes", "violations", "events", "pair", "--help"]
+)
 def test_nothing_heavy_is_imported(rrd: Background, command: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", LOADED, "--socket", str(rrd.path), command],
