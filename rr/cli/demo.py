@@ -20,11 +20,14 @@ With --json, one JSON object on stdout (the story goes to stderr). A route is a 
   vip_paths  paths of the virtual IP at the ToR that has the fewest; each of the 6 nodes announces it
   grant_ms   from the moment the IPAM's file gives a node a second PodCIDR until the ToR has the route
   revoke_ms  from the moment the IPAM's file takes it away until the ToR has lost it
-A time that was not reached is null.
+  restart_removed     routes that the ToRs lost when the engine was killed; should be 0
+  restart_seconds     from that kill until every session was back and nobody kept a stale route
+  controller_removed  routes that the ToRs lost while rrd was killed and came back; should be 0
+What was not reached is null.
 
 \b
-Exit status: 0 all as it should be (also after Ctrl-C when the story is over), 1 something leaked, is missing
-or failed, 130 or 143 stopped by Ctrl-C or SIGTERM before the end of the story.
+Exit status: 0 all as it should be (also after Ctrl-C when the story is over), 1 something leaked, is missing,
+was lost or failed, 130 or 143 stopped by Ctrl-C or SIGTERM before the end of the story.
 """
 
 

@@ -53,6 +53,10 @@ class Appliance:
                 raise DemoError(f"the appliance was not ready within {READY_SECONDS:.0f} s")
             await asyncio.sleep(POLL_SECONDS)
 
+    async def kill(self) -> None:
+        """SIGKILL to `rrd`; its engine runs on."""
+        await self._processes.kill("rrd")
+
     async def rrctl(self, *arguments: str) -> tuple[str, str]:
         """Run `rrctl` with these arguments: the command line as typed, and what it printed."""
         line = f"{self.rrctl_line()} {shlex.join(arguments)}"
@@ -78,6 +82,16 @@ class Appliance:
         """The violations that the appliance lists."""
         answer = await asyncio.to_thread(self._get, "/api/v1/violations")
         return list(json.loads(answer))
+
+    async def instance(self) -> dict[str, Any]:
+        """What the appliance says of its instance: engine, restart, sessions."""
+        answer = await asyncio.to_thread(self._get, "/api/v1/status")
+        return dict(json.loads(answer)["instances"][0])
+
+    async def last_word(self, kind: str) -> str:
+        """What its last event of that kind says."""
+        answer = await asyncio.to_thread(self._get, "/api/v1/events")
+        return str([event["text"] for event in json.loads(answer) if event["kind"] == kind][-1])
 
     def _is_ready(self) -> bool:
         try:

@@ -24,12 +24,19 @@ class Counts:
     revoke_ms: float | None = None
     """Milliseconds from the allocations file that takes it away to the withdrawal at the ToR."""
 
+    restart_removed: int | None = None
+    """Routes that the ToRs lost when the engine was killed, none of which they should lose."""
+    restart_seconds: float | None = None
+    """Seconds from that kill until every session was back and nobody kept a stale route."""
+    controller_removed: int | None = None
+    """Routes that the ToRs lost while the controller was killed and came back."""
+
     def as_dict(self) -> dict[str, int | float | None]:
         """The JSON object."""
         return asdict(self)
 
     def complete(self, vip_paths: int) -> bool:
-        """True if nothing leaked and nothing is missing."""
+        """True if nothing leaked, nothing is missing, and nothing was lost on the way."""
         return (
             self.leaked == 0
             and self.accepted == self.expected
@@ -37,4 +44,7 @@ class Counts:
             and self.vip_paths == vip_paths
             and self.grant_ms is not None
             and self.revoke_ms is not None
+            and self.restart_removed == 0
+            and self.restart_seconds is not None
+            and self.controller_removed == 0
         )

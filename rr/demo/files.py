@@ -47,6 +47,9 @@ SPEAKER_TOML = """\
     connect-retry = 2
     hold-time = 9
     keepalive-interval = 3
+  [neighbors.graceful-restart.config]
+    enabled = true
+    restart-time = 60
   [neighbors.transport.config]
     local-address = "{address}"
     remote-port = {remote_port}
@@ -58,6 +61,8 @@ FAMILY_TOML = """\
   [[neighbors.afi-safis]]
     [neighbors.afi-safis.config]
       afi-safi-name = "{family}-unicast"
+    [neighbors.afi-safis.mp-graceful-restart.config]
+      enabled = true
     [neighbors.afi-safis.add-paths.config]
       receive = {every_path}"""
 

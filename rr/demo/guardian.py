@@ -5,7 +5,7 @@
 A small process in a session of its own, made of this file and the standard library alone. It talks with the
 demo over the socket FD, one JSON object per packet:
 
-    demo -> guardian   {"start": NAME, "argv": [...], "log": FILE, "env": {...}}    {"keep": true}
+    demo -> guardian   {"start": NAME, "argv": [...], "log": FILE, "env": {...}}    {"kill": NAME}    {"keep": true}
     guardian -> demo   {"folder": FOLDER}    {"started": NAME, "pid": N}    {"ended": NAME, "status": N}
 
 However the demo ends (a return, Ctrl-C, SIGTERM, kill -9), the kernel closes its end of the socket. The
@@ -160,6 +160,10 @@ class Guardian:
             self.keep = bool(request["keep"])
         if "start" in request:
             self._start(request)
+        if "kill" in request:
+            _signal(
+                [pid for pid, (name, _) in self.started.items() if name == request["kill"]], signal.SIGKILL
+            )
         return True
 
     def _start(self, request: dict[str, Any]) -> None:

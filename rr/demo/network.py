@@ -8,7 +8,7 @@ from rr.demo.files import node_toml, tor_toml
 from rr.demo.ledger import Ledger
 from rr.demo.plan import Plan, Route
 from rr.demo.processes import Processes
-from rr.demo.speaker import Speaker
+from rr.demo.speaker import Session, Speaker
 
 
 class Network:
@@ -39,6 +39,11 @@ class Network:
                 await self.speakers[node.name].announce(Route(prefix, node.next_hop(prefix)))
         for vip in self._plan.vips:
             await self.speakers[self._plan.owner_at(vip.next_hop)].announce(vip)
+
+    async def sessions(self) -> dict[str, Session]:
+        """Every speaker's session with the appliance, as the speakers themselves say."""
+        found = await asyncio.gather(*(speaker.session() for speaker in self.speakers.values()))
+        return dict(zip(self.speakers, found, strict=True))
 
     async def close(self) -> None:
         """Stop listening."""

@@ -28,6 +28,7 @@ class Processes:
         self._on_end = on_end
         self._on_guardian_lost = on_guardian_lost
         self._keep = False
+        self._killed: dict[str, asyncio.Event] = {}
         self.guardian_lost = False
         self._answers: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._demo_end, guardian_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -57,6 +58,13 @@ class Processes:
         answer = await self._answer()
         if "error" in answer:
             raise DemoError(f"{name} could not be started: {answer['error']}")
+
+    async def kill(self, name: str) -> None:
+        """SIGKILL to a process, whose end is then no failure; returns when it is gone."""
+        gone = self._killed[name] = asyncio.Event()
+        await self._send({"kill": name})
+        await gone.wait()
+        del self._killed[name]
 
     def log(self, name: str) -> Path:
         """Where the output of the process `name` goes."""
@@ -96,8 +104,14 @@ class Processes:
         while packet := await loop.sock_recv(self._demo_end, guardian.PACKET_BYTES):
             message = json.loads(packet)
             if "ended" in message:
-                self._on_end(message["ended"], message["status"])
+                self._note_end(message["ended"], message["status"])
             else:
                 self._answers.put_nowait(message)
         self.guardian_lost = True
         self._on_guardian_lost()
+
+    def _note_end(self, name: str, status: int) -> None:
+        if killed := self._killed.get(name):
+            killed.set()
+        else:
+            self._on_end(name, status)

@@ -37,6 +37,17 @@ class Heard:
     """When it was heard, in seconds of the monotonic clock."""
 
 
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A speaker's session with the appliance, as the speaker itself sees it."""
+
+    up: bool
+    since: int
+    """Unix time at which it last came up."""
+    keeps_stale: bool
+    """It still keeps routes of a session before, until it knows which of them are gone (RFC 4724, section 4.2)."""
+
+
 class Speaker:
     """A running gobgpd, named, with its API socket."""
 
@@ -67,6 +78,19 @@ class Speaker:
     async def withdraw(self, route: Route) -> None:
         """Take an announced route back."""
         await self._call(self._stub.DeletePath(pb.DeletePathRequest(path=_path(route)), timeout=CALL_SECONDS))
+
+    async def session(self) -> Session:
+        """How the session with the appliance is."""
+        stream = self._stub.ListPeer(pb.ListPeerRequest(), timeout=CALL_SECONDS)
+        try:
+            (peer,) = [answer.peer async for answer in stream]
+        except grpc.aio.AioRpcError as error:
+            raise DemoError(f"the speaker of {self.name} does not answer: {error.details()}") from error
+        return Session(
+            up=peer.state.session_state == pb.PeerState.SESSION_STATE_ESTABLISHED,
+            since=peer.timers.state.uptime.seconds,
+            keeps_stale=peer.graceful_restart.peer_restarting,
+        )
 
     async def listen(self) -> AsyncIterator[list[Heard]]:
         """Everything that the appliance sends to this speaker, as it arrives; endless."""

@@ -7,6 +7,7 @@ from ipaddress import ip_network
 from rr.demo.appliance import Appliance
 from rr.demo.counts import Counts
 from rr.demo.errors import DemoError
+from rr.demo.kills import Kills
 from rr.demo.ledger import Ledger
 from rr.demo.network import Network
 from rr.demo.plan import HONEST_VIP, NODES_PER_RACK, VIP, Plan, Route
@@ -43,6 +44,7 @@ class Story:
         self.teller = teller
         self.counts = counts
         self._final = at_the_end(plan)
+        self._kills = Kills(network, appliance, ledger, teller, counts)
         self.tors = [tor.name for tor in plan.tors]
         self.nodes = [node.name for node in plan.nodes]
 
@@ -53,6 +55,8 @@ class Story:
         await self.reflection()
         await self.hijacks()
         await self.allocations_change()
+        await self._kills.engine()
+        await self.controller_is_killed()
         self.count()
         self.check()
 
@@ -111,10 +115,8 @@ class Story:
     async def allocations_change(self) -> None:
         """The IPAM gives a PodCIDR and takes it away; the ToR follows at once."""
         await self.teller.chapter("The IPAM gives a PodCIDR, and takes it away")
-        node = self.plan.node(GROWING)
-        tor = next(tor.name for tor in self.plan.tors if tor.rack == node.rack)
-        route = Route(SECOND_PODCIDR, node.next_hop(SECOND_PODCIDR))
-        before, after = self.plan, self.plan.granting(GROWING, SECOND_PODCIDR)
+        tor, route = self._growth()
+        after = self.plan.granting(GROWING, SECOND_PODCIDR)
 
         await self.network.speakers[GROWING].announce(route)
         await self._until_violation(SECOND_PODCIDR, GROWING)
@@ -128,25 +130,46 @@ class Story:
         self.teller.found(f"the IPAM gives it to {GROWING} (allocations.yaml): {tor} has it {took} ms later")
 
         await self.ledger.until_as_planned(self.nodes, CHANGE_SECONDS)
-        written = self.appliance.allocate(before)
-        await self.ledger.until(lambda: self._still(tor, route), CHANGE_SECONDS)
-        self.counts.revoke_ms = _milliseconds(self.ledger.changed_at(tor, route) - written)
-        self.ledger.plan = before
+        self.counts.revoke_ms = await self._taken_away(tor, route)
         self.teller.found(f"the IPAM takes it away again: {tor} has lost it {self.counts.revoke_ms} ms later")
-        await self.ledger.until_as_planned([*self.tors, *self.nodes], CHANGE_SECONDS)
-        self.ledger.refuse_leaks()
+
+    async def controller_is_killed(self) -> None:
+        """The IPAM gives the same PodCIDR while there is no controller, and takes it away afterwards."""
+        tor, route = self._growth()
+        await self._kills.controller(self.plan.granting(GROWING, SECOND_PODCIDR), route, tor)
+        took = await self._taken_away(tor, route)
+        self.teller.found(
+            f"the IPAM takes it away again, from the new rrd: {tor} has lost it {took} ms later"
+        )
 
     def count(self) -> None:
         """Fill in what can be counted at this moment, the story complete or not."""
         self.counts.accepted = self.ledger.held_of(self._final)
         self.counts.leaked = len(self.ledger.leaks)
         self.counts.vip_paths = self.ledger.paths_of(VIP)
+        self._kills.count()
 
     def check(self) -> None:
         """DemoError unless everything was counted and is right."""
         self.ledger.refuse_leaks()
         if not self.counts.complete(vip_paths=len(self.nodes)):
             raise DemoError(f"the counts are not right: {self.counts.as_dict()}")
+
+    def _growth(self) -> tuple[str, Route]:
+        """The route that the IPAM gives and takes away, and the ToR that gets it."""
+        node = self.plan.node(GROWING)
+        tor = next(tor.name for tor in self.plan.tors if tor.rack == node.rack)
+        return tor, Route(SECOND_PODCIDR, node.next_hop(SECOND_PODCIDR))
+
+    async def _taken_away(self, tor: str, route: Route) -> float:
+        """Allocate as before, and wait until nobody has the route: milliseconds until `tor` has lost it."""
+        written = self.appliance.allocate(self.plan)
+        await self.ledger.until(lambda: self._still(tor, route), CHANGE_SECONDS)
+        took = _milliseconds(self.ledger.changed_at(tor, route) - written)
+        self.ledger.plan = self.plan
+        await self.ledger.until_as_planned([*self.tors, *self.nodes], CHANGE_SECONDS)
+        self.ledger.refuse_leaks()
+        return took
 
     def _stolen(self) -> dict[Prefix, str]:
         podcidr = next(prefix for prefix in self.plan.node(VICTIM).prefixes if prefix.version == 4)

@@ -38,6 +38,11 @@ def test_a_speakers_configuration_is_toml_with_one_neighbor_the_appliance(name: 
     (neighbor,) = document["neighbors"]
     assert neighbor["config"]["neighbor-address"] == str(PLAN.appliance)
     assert neighbor["transport"]["config"]["passive-mode"] is (name == "tor-1")
+    assert neighbor["graceful-restart"]["config"]["enabled"]
+    assert [family["mp-graceful-restart"]["config"]["enabled"] for family in neighbor["afi-safis"]] == [
+        True,
+        True,
+    ]
     assert (document["global"]["config"]["port"] == -1) is (name == "node-1")
 
 

@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -94,6 +95,14 @@ def test_a_process_that_ignores_sigterm_is_killed(demo: Demo) -> None:
 def test_a_process_that_ends_by_itself_is_told_with_its_status(demo: Demo) -> None:
     demo.start("sh", "-c", "exit 3")
     assert demo.hear() == {"ended": "it", "status": 3}
+
+
+def test_a_process_is_killed_when_asked_for_by_name(demo: Demo) -> None:
+    pid = demo.start(sys.executable, "-c", STUBBORN)["pid"]
+    demo.socket.send(b'{"kill": "another"}')
+    demo.socket.send(b'{"kill": "it"}')
+    assert demo.hear() == {"ended": "it", "status": -signal.SIGKILL}
+    assert not alive(pid)
 
 
 def test_a_program_that_is_not_there_is_told(demo: Demo) -> None:

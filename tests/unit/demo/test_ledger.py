@@ -3,7 +3,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from rr.demo.errors import DemoError
-from rr.demo.ledger import Leak, Ledger
+from rr.demo.ledger import EXCHANGE_SECONDS, Leak, Ledger
 from rr.demo.plan import VIP, Plan, Route, plan
 from rr.demo.speaker import Heard
 
@@ -63,6 +63,41 @@ def test_paths_of_one_prefix_are_told_apart_and_the_tor_with_fewest_counts() -> 
     ledger.hear("tor-2", [Heard(VIP, number, None, 2.0)])
     assert ledger.paths_of(VIP) == 5
     assert ledger.held_of(PLAN) == 23
+
+
+def removed(ledger: Ledger, since: float = 0.0, until: float = 99.0) -> list[str]:
+    return [str(absence) for absence in ledger.removed_at_tors(since, until)]
+
+
+def test_a_route_that_is_kept_and_sent_again_is_not_removed_and_one_that_is_withdrawn_is() -> None:
+    ledger = Ledger(PLAN)
+    ledger.hear("tor-1", [sent(OWN), sent(OWN, at=2.0)])
+    assert removed(ledger) == []
+    ledger.hear("tor-1", [withdrawn(OWN, at=3.0), sent(OWN, at=3.001)])
+    assert removed(ledger) == ["10.244.1.0/24 via 127.2.1.11 at tor-1"]
+    assert removed(ledger, since=3.1) == removed(ledger, until=3.0) == []
+    assert ledger.longest_exchange_at_tors(0.0) == 0
+
+
+def test_what_a_node_loses_or_the_ipam_has_taken_away_is_not_counted_at_the_tors() -> None:
+    ledger = Ledger(PLAN)
+    ledger.hear("node-2", [sent(OWN), withdrawn(OWN)])
+    ledger.hear("tor-1", [sent(STOLEN), withdrawn(STOLEN)])
+    assert removed(ledger) == []
+
+
+@pytest.mark.parametrize(("took", "lost"), [(0.005, 0), (EXCHANGE_SECONDS, 1)])
+def test_paths_that_change_places_in_one_burst_are_not_removed_but_one_that_stays_away_is(
+    took: float, lost: int
+) -> None:
+    ledger = Ledger(PLAN)
+    one, other = (Route(VIP, PLAN.node(name).address) for name in ("node-1", "node-2"))
+    ledger.hear("tor-1", [sent(one, 1), sent(other, 2)])
+    ledger.hear("tor-1", [sent(other, 1, at=2.0)])
+    assert removed(ledger) == [f"{one} at tor-1"], "not back yet"
+    ledger.hear("tor-1", [sent(one, 2, at=2.0 + took)])
+    assert len(removed(ledger)) == lost
+    assert ledger.longest_exchange_at_tors(0.0) == (0 if lost else pytest.approx(took))
 
 
 def test_changes_are_told_once_with_the_time_they_were_heard() -> None:
