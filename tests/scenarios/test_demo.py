@@ -156,7 +156,7 @@ def test_the_demo_counts_that_nothing_leaked_and_nothing_is_missing(
 def test_the_story_is_plain_text_and_shows_why_each_hijack_was_rejected(
     tmp_path: Path, demos: list[Demo]
 ) -> None:
-    """No escape sequences; seven chapters, three explanations with their reasons, both kills told with their figures."""
+    """No escape sequences; seven chapters, three explanations with their reasons, both kills told with figures."""
     demo = Demo(tmp_path, ["--once"])
     demos.append(demo)
     assert demo.ended() == 0, demo.said()
@@ -270,7 +270,7 @@ def test_after_kill_9_of_its_guardian_nothing_is_left(tmp_path: Path, demos: lis
 
 
 def test_an_edited_allocations_file_is_told_as_it_reaches_the_tor(tmp_path: Path, demos: list[Demo]) -> None:
-    """While it stays up, a prefix given and taken away in the file is told as gained and lost; Ctrl-C then is exit 0."""
+    """While it stays up, a prefix that the file gives and takes away is told; Ctrl-C is exit 0 then."""
     demo = staying_up(tmp_path, demos)
     allocations = demo.folder() / "allocations.yaml"
     text = allocations.read_text()
