@@ -90,7 +90,9 @@ def _name(value: Any) -> str:
         return " ".join(f"{key}={said}" for key, said in value.items())
     if isinstance(value, ParameterSet):
         return str(value.id) if value.id is not None else _name(value.values)
-    return " ".join(map(_name, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return " ".join(map(_name, value))
+    return str(value) if str(value).isprintable() else repr(value)
 
 
 def main() -> None:
