@@ -19,6 +19,7 @@ from rr.engine.speaker import ExplicitPeer, Identity, Plan, Returning
 from rr.errors import EngineError, EngineRefused
 from rr.net import Address, Network
 from rr.policy.changes import Change, between
+from rr.policy.drain import is_draining
 from rr.policy.model import PolicySet
 
 _log = structlog.get_logger(__name__)
@@ -26,6 +27,8 @@ _AT_ONCE = 16
 """Soft resets under way at the same time."""
 _TRIES = 5
 """Times that a peer is closed which dials again at once, before that is an error."""
+_AT_ONCE_BESIDES = 4
+"""Soft resets under way at the same time beside whatever else changes; each may hold the engine up for 20 ms."""
 _EDITS = 64
 """More sets than this are replaced with the whole policy in one step."""
 _ASSIGNMENTS = ((pb.POLICY_DIRECTION_IMPORT, IMPORT), (pb.POLICY_DIRECTION_EXPORT, EXPORT))
@@ -56,7 +59,7 @@ class Outcome:
     taken_back: int = 0
     """Nodes of the engine before this one that it was told of."""
     resent: bool = False
-    """Everybody has been sent everything again."""
+    """ToRs have been sent everything again, and nodes too or they are in `Reconciler.unsent`."""
 
 
 class Reconciler:
@@ -66,6 +69,8 @@ class Reconciler:
         self.engine = engine
         self.held: PolicySet | None = None
         """What the engine's policy is, as far as we know; None until it has been read."""
+        self.unsent: set[Address] = set()
+        """Nodes that still have to be sent everything again."""
         self.syncing: frozenset[Address] = frozenset()
         """Peers that are sent nothing before others have sent theirs; a soft reset would tell them that this is all."""
         self._kept_out: frozenset[Address] = frozenset()
@@ -129,7 +134,7 @@ class Reconciler:
             await self._refresh(None, outward=True)
             outcome.resent = True
             return
-        change = between(self.held, wanted)
+        before, change = self.held, between(self.held, wanted)
         if not change:
             return
         if change.structural or len(change.edits) > _EDITS:
@@ -138,12 +143,22 @@ class Reconciler:
             await self._edit(change, wanted)
         outcome.said.append(_sentence(change))
         await self._refresh(change.senders, outward=False)
-        await self._refresh(change.receivers, outward=True)
-        outcome.resent = change.receivers is None
+        if is_draining(before) != is_draining(wanted):
+            await self.resend()
+            outcome.resent = True
+        else:
+            await self._refresh(change.receivers, outward=True)
 
     async def resend(self) -> None:
-        """Send everybody everything again."""
-        await self._refresh(None, outward=True)
+        """Send ToRs everything again; nodes, of which there may be thousands, are left for `send_rest`."""
+        peers = await self.engine.peers()
+        await self.refresh([_address(p) for p in peers if speaker.is_explicit(p)], outward=True)
+        self.unsent = {_address(p) for p in peers if not speaker.is_explicit(p)}
+
+    async def send_rest(self) -> None:
+        """Send some of those everything again who still need it. A change for others can come in between."""
+        some = [self.unsent.pop() for _ in range(min(len(self.unsent), _AT_ONCE_BESIDES))]
+        await self.refresh(some, outward=True)
 
     async def _replace(self, wanted: PolicySet) -> None:
         self.held = None
@@ -183,9 +198,7 @@ class Reconciler:
 
     async def _sessions_in(self, networks: frozenset[Network] | None) -> list[Address]:
         """The engine's peers in these networks: the engine is asked, since it knows of a session first."""
-        # ToRs first: while a speaker is drained, the traffic of whole racks waits for them.
-        peers = sorted(await self.engine.peers(), key=speaker.is_explicit, reverse=True)
-        known = [encode.address(peer.state.neighbor_address) for peer in peers]
+        known = [encode.address(peer.state.neighbor_address) for peer in await self.engine.peers()]
         if networks is None:
             return known
         hosts = {n.network_address for n in networks if n.prefixlen == n.max_prefixlen}
@@ -389,6 +402,10 @@ def _is_node(plan: Plan, address: Address, settings: ExplicitPeer) -> bool:
         and address not in plan.peers
         and settings.session.asn == plan.groups[plan.ranges[own]].asn
     )
+
+
+def _address(peer: pb.Peer) -> Address:
+    return encode.address(peer.state.neighbor_address)
 
 
 def _syncing(peers: Iterable[pb.Peer]) -> frozenset[Address]:

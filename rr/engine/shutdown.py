@@ -15,7 +15,7 @@ from rr.errors import EngineRefused
 from rr.net import Address
 
 PATIENCE = 5.0
-"""Seconds in which a session that was told to close has done so; then its peer is deleted all the same."""
+"""Seconds in which not one more of those that were told to close has done so; then they are deleted all the same."""
 LOOK_EVERY = 0.05
 _AT_ONCE = 16
 """Peers that are told at the same time."""
@@ -42,9 +42,13 @@ async def close(engine: Engine, message: str) -> list[str]:
 
 
 async def _until_down(engine: Engine, told: set[Address]) -> None:
-    deadline = asyncio.get_running_loop().time() + PATIENCE
-    while told and asyncio.get_running_loop().time() < deadline:
-        told &= {_address(peer) for peer in await engine.peers() if speaker.is_established(peer)}
+    """Wait for as long as one after the other goes down: each end is told to everybody who is left."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + PATIENCE
+    while told and clock() < deadline:
+        left = told & {_address(peer) for peer in await engine.peers() if speaker.is_established(peer)}
+        if len(left) < len(told):
+            told, deadline = left, clock() + PATIENCE
         await asyncio.sleep(LOOK_EVERY if told else 0)
 
 

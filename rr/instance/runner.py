@@ -16,7 +16,7 @@ import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from rr.config.model import Instance
-from rr.continuity.drain import FAREWELL, Drain
+from rr.continuity.drain import FAREWELL, LOOK_EVERY, Drain
 from rr.continuity.roster import Roster
 from rr.engine import events
 from rr.engine.client import Engine
@@ -112,6 +112,8 @@ class InstanceRunner:
         self.allocated = False
         """Whether allocations were ever known; an adopted engine keeps its policy until they are."""
         self.drain: Drain | None = None
+        self._ordered = False
+        """Whether the engine's policy is as was decided about serving, and ToRs have been sent everything again."""
         self.resent: float | None = None
         self.emptied = False
         self._suspended: frozenset[Suspension] = frozenset()
@@ -138,7 +140,7 @@ class InstanceRunner:
 
     def maintain(self, drain: Drain | None) -> None:
         """Take what was decided about serving; what differs is applied at once. See `rr.continuity.drain`."""
-        self.drain, self.resent, self.emptied = drain, None, False
+        self.drain, self._ordered, self.resent, self.emptied = drain, False, None, False
         if self.closed:
             self.continuity.await_nobody()
             self.guard.excuse_everybody()
@@ -197,7 +199,7 @@ class InstanceRunner:
             self.continuity.ended()
         self.health.in_force, self.health.pid, self.health.problem = False, None, str(error)
         self.applied.clear()
-        self.resent = None
+        self._ordered, self.resent = False, None
         self.view.restarted()
         otherwise = Cause.SETTINGS if isinstance(error, NeedsRestart) else Cause.DIED
         cause, why = self._ending or (otherwise, str(error))
@@ -243,6 +245,7 @@ class InstanceRunner:
                 tasks.create_task(sessions.settle_doubts(self.view, engine))
                 tasks.create_task(sessions.look_at_tors(self.view, engine))
                 tasks.create_task(mend(self.view, reconciler))
+                tasks.create_task(self._send_rest(reconciler))
                 tasks.create_task(self._see_back(reconciler))
                 tasks.create_task(self.continuity.keep())
                 tasks.create_task(self.guard.watch(engine))
@@ -445,7 +448,7 @@ class InstanceRunner:
         outcome = await reconciler.run(
             self._wanted(reflecting), plan, audit=audit, returning=self.continuity.returning(plan)
         )
-        if drain is not None and self.resent is None and not outcome.resent:
+        if drain is not None and not self._ordered and not outcome.resent:
             await reconciler.resend()
         if audit:
             self._audited = time.monotonic()
@@ -460,10 +463,20 @@ class InstanceRunner:
         self._suspended = reflecting
         self._settled(outcome, reconciler)
         if drain is not None and drain is self.drain:
-            self.resent = self.resent or time.monotonic()
+            self._ordered = True
             self.emptied = self.emptied or (drain.closed and outcome.peers == [])
         if not self._wake.is_set():
             self.applied.set()
+
+    async def _send_rest(self, reconciler: Reconciler) -> None:
+        """Send nodes everything again where marks came or went, beside whatever else changes meanwhile."""
+        while True:
+            if reconciler.unsent:
+                await reconciler.send_rest()
+                continue
+            if self._ordered and self.resent is None:
+                self.resent = time.monotonic()
+            await asyncio.sleep(LOOK_EVERY)
 
     def _wanted(self, reflecting: frozenset[Suspension]) -> Callable[[PolicySet | None], PolicySet]:
         """What the policy should be, given what is held: where no allocations were ever known, what is held stays."""

@@ -102,6 +102,8 @@ async def test_what_a_leaving_speaker_sends_is_marked_and_a_change_of_mind_unmar
         for leaving in (True, False):
             wanted = rules.build(OWNED, leaving=leaving)
             await reconciler.run(lambda held, wanted=wanted: wanted, plan, audit=True)  # type: ignore[misc]
+            while reconciler.unsent:
+                await reconciler.send_rest()
             mark = (frozenset({GRACEFUL_SHUTDOWN}), LAST) if leaving else (frozenset(), 100)
             for peer in (tor, other):
                 await eventually(
@@ -151,6 +153,8 @@ async def test_a_decision_is_carried_out_by_the_runner_and_taken_back(
         assert tor.notification is not None
         assert FAREWELL.encode() in tor.notification
         assert runner.continuity.returning(runner.plan) is None
+        await eventually(lambda: NODE not in runner.view.peers and not runner.view.lost, "the loss was seen")
+        assert runner.guard.blames == [], "that its session was ended is not the node's fault"
         runner.maintain(replace(ORDERED, ended=True))
         await eventually(lambda: runner.resent is not None, "it serves again")
         assert not runner.emptied

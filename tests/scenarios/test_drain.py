@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 
 from tests.lab import Appliance, BirdTor, FrrTor, GobgpNode, Network, Peer, all_established, eventually, never
 from tests.lab.appliance import RRCTL
+from tests.lab.forwarding import Forwarding
 from tests.scenarios.lifecycle import KINDS, NODES, PODS, ROUTES, TORS, VIP, allocations, instances
 
 pytestmark = pytest.mark.root
@@ -143,29 +143,25 @@ def nobody_in(pair: Pair) -> bool:
     return "established" not in states(pair).values()
 
 
-class Forwarding:
+class Kernels:
     """What happens to the routes of both ToRs' kernels, from its making on."""
 
     def __init__(self, pair: Pair) -> None:
         self.tors = (pair.frr, pair.bird)
-        name = f"monitor-{time.monotonic_ns()}"
-        self.monitors = [tor.host.start(name, ["ip", "monitor", "route"]) for tor in self.tors]
+        self.watched = [Forwarding(tor.host) for tor in self.tors]
         assert self.lost() == []
 
     def lost(self) -> list[str]:
         """Routes that were taken out of a kernel's table, or are not in it now."""
-        found = [
-            line
-            for monitor in self.monitors
-            for line in monitor.log.read_text().splitlines()
-            if line.startswith("Deleted") and any(prefix.removesuffix("/32") in line for prefix in ROUTES)
+        taken_out = [p for watched in self.watched for p in watched.taken_out() if p in ROUTES]
+        return taken_out + [
+            f"{t.name} lacks {p}" for t in self.tors for p in ROUTES if not t.kernel_next_hops(p)
         ]
-        return found + [f"{t.name} lacks {p}" for t in self.tors for p in ROUTES if not t.kernel_next_hops(p)]
 
 
 def test_tors_and_their_kernels_have_moved_before_a_session_ends(pair: Pair) -> None:
     """While draining, FRR and BIRD use the other appliance's paths alone; the kernel's routes are never deleted."""
-    forwarding = Forwarding(pair)
+    kernels = Kernels(pair)
     told = pair.a.rrctl("drain", "--wait", "4", "--background")
     assert [(row["instance"], row["state"]) for row in told] == [("main", "draining")]
     eventually(
@@ -180,7 +176,7 @@ def test_tors_and_their_kernels_have_moved_before_a_session_ends(pair: Pair) -> 
     assert nobody_in(pair)
     assert set(states(pair, B).values()) == {"established"}
     assert moved(pair)
-    assert forwarding.lost() == []
+    assert kernels.lost() == []
 
 
 def test_nodes_are_told_by_the_marks_too(pair: Pair) -> None:
@@ -219,7 +215,7 @@ def heard(peer: Peer) -> str:
     return "".join(
         log.read_text(errors="replace")
         for log in sorted(peer.host.folder.glob("*.log"))
-        if "monitor" not in log.name
+        if not log.name.startswith("routes-")
     )
 
 
@@ -265,13 +261,13 @@ def test_nobody_gets_back_in_while_it_is_drained(pair: Pair) -> None:
 
 def test_undrain_brings_everything_back(pair: Pair) -> None:
     """Every session returns, every route unmarked; the other appliance's sessions and the kernels noticed nothing."""
-    forwarding = Forwarding(pair)
+    kernels = Kernels(pair)
     marks = {peer: peer.session_marks()[B] for peer in pair.everyone}
     pair.a.rrctl("drain", "--wait", "1")
     (told,) = pair.a.rrctl("undrain")
     assert (told["state"], told["since"]) == ("serving", None)
     whole(pair)
-    assert forwarding.lost() == []
+    assert kernels.lost() == []
     assert {peer: peer.session_marks()[B] for peer in pair.everyone} == marks
 
 
@@ -367,7 +363,7 @@ def kill_engine(pair: Pair) -> None:
 @pytest.mark.parametrize("end", [kill_controller, kill_everything, kill_engine], ids=lambda f: f.__name__)
 def test_a_drain_goes_on_whatever_is_killed(pair: Pair, until: Any, end: Any) -> None:
     """Controller, engine or both killed in each phase: it ends drained, with nobody in, and no kernel lost a route."""
-    forwarding = Forwarding(pair)
+    kernels = Kernels(pair)
     until(pair)
     end(pair)
     if pair.a.process is None or end is not kill_engine:
@@ -376,7 +372,7 @@ def test_a_drain_goes_on_whatever_is_killed(pair: Pair, until: Any, end: Any) ->
     drained(pair, within=30)
     assert nobody_in(pair)
     never(lambda: not nobody_in(pair), 2, "somebody gets in", seen=lambda: states(pair))
-    assert forwarding.lost() == []
+    assert kernels.lost() == []
 
 
 def test_an_undrain_is_finished_after_the_controller_was_killed(pair: Pair) -> None:
