@@ -10,6 +10,8 @@ ANY_PYTHON = $(if $(wildcard $(PY)),$(PY),$(PYTHON))
 ENGINE := GOBGPD='$(CURDIR)/.engine/bin/gobgpd' PATH='$(CURDIR)/.engine/bin:$(PATH)'
 # What the scenarios need from Debian: the far sides of the sessions, and tools.
 TEST_PACKAGES := frr bird2 exabgp iproute2 systemd debhelper lintian prometheus zsh keepalived
+# What the machines need that boot systemd: their base system, their container, a way in.
+MACHINE_PACKAGES := debootstrap systemd-container openssh-client
 PROTO  := $(wildcard rr/engine/proto/api/*.proto)
 # What writes the generated parts of docs/, each started with that directory.
 REFERENCE := $(wildcard rr/*/reference.py tests/*/reference.py)
@@ -40,12 +42,13 @@ engine-api:
 demo: venv proto engine  ## one appliance, two racks, told as a story (ARGS="--once --json")
 	@$(ENGINE) $(VENV)/bin/rrctl demo $(ARGS)
 
-test: venv proto engine-api  ## all tests; without root those in namespaces are left out
-	@packaging/test-packages.sh $(TEST_PACKAGES)
+test: venv proto engine-api  ## all tests; without root those in namespaces and on booted machines are left out
+	@packaging/test-packages.sh $(TEST_PACKAGES) $(MACHINE_PACKAGES)
 	@if [ "$$(id -u)" -eq 0 ]; then \
+		PYTHONPATH=.:packaging $(PY) -m tests.machines >/dev/null; \
 		$(ENGINE) $(PY) -m pytest $(ARGS); \
 	else \
-		echo 'test: not root, so the scenarios in network namespaces are left out; to run them: sudo make test' >&2; \
+		echo 'test: not root, so the scenarios in network namespaces and everything on booted machines are left out; to run them: sudo make test' >&2; \
 		$(ENGINE) $(PY) -m pytest -m 'not root' $(ARGS); \
 	fi
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.network import Network, sweep
+from tests.machines.cgroups import sweep as sweep_cgroups
 
 NETWORKS = pytest.StashKey[list[Network]]()
 
@@ -16,7 +17,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.geteuid() == 0:
         return
     for item in items:
-        if item.get_closest_marker("root"):
+        if item.get_closest_marker("machine"):
+            item.add_marker(pytest.mark.skip(reason="needs root: boots machines with systemd"))
+        elif item.get_closest_marker("root"):
             item.add_marker(pytest.mark.skip(reason="needs root: makes network namespaces"))
 
 
@@ -66,6 +69,6 @@ def shared_net(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Remove what an interrupted test of this run may have left."""
     if os.geteuid() == 0:
-        left = sweep()
+        left = [*sweep(), *sweep_cgroups()]
         if left and session.config.pluginmanager.hasplugin("terminalreporter"):
             print(f"\nswept: {', '.join(left)}")

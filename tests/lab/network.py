@@ -49,21 +49,28 @@ class Host:
         self.folder.mkdir(mode=0o755)
         self.addresses: tuple[str, ...] = ()
         self.processes: list[Process] = []
+        self.port = f"p{len(self.network.hosts)}"
         self._join()
         self.add_addresses(*addresses)
 
     def _join(self) -> None:
-        port = f"p{len(self.network.hosts)}"
         lines = [
             f"netns add {self.namespace}",
-            f"link add {port} netns {self.network.hub} type veth peer name eth0 netns {self.namespace}",
+            f"link add {self.port} netns {self.network.hub} type veth peer name eth0 netns {self.namespace}",
         ]
         run(["ip", "-batch", "-"], stdin="\n".join(lines))
-        run(["ip", "-n", self.network.hub, "link", "set", port, "master", "br0", "up"])
+        run(["ip", "-n", self.network.hub, "link", "set", self.port, "master", "br0", "up"])
         # FRR waits for a usable link-local address, and duplicate address detection would take a second.
         self.inside(lambda: Path("/proc/sys/net/ipv6/conf/eth0/accept_dad").write_text("0"))
         run(["ip", "-n", self.namespace, "-batch", "-"], stdin="link set lo up\nlink set eth0 up\n")
-        self.port = port
+
+    def rejoin(self) -> None:
+        """Join with a namespace made anew, without addresses: nothing of the old one is left but its MAC."""
+        mac = json.loads(self.run("ip", "-json", "link", "show", "eth0"))[0]["address"]
+        run(["ip", "-n", self.network.hub, "link", "del", self.port])
+        remove_namespaces([self.namespace])
+        self._join()
+        self.run("ip", "link", "set", "eth0", "address", mac)
 
     def add_addresses(self, *addresses: str) -> None:
         """Add addresses, usable at once (no duplicate address detection)."""
