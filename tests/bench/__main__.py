@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.bench import namespace
-from tests.bench.measure import Measurement, measure
+from tests.bench.measure import Measurement, Patience, measure
 from tests.bench.process import BenchError, raise_open_files
 from tests.bench.systems import System
 from tests.bench.systems.appliance import Appliance
@@ -61,6 +61,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--add-paths", type=int, default=16, metavar="N", help="paths a prefix to ToRs; 0 is off")
     p.add_argument("--trials", type=int, default=20, metavar="N", help="trials of each latency (default 20)")
     p.add_argument("--timeout", type=float, default=240.0, metavar="S", help="for one system to converge")
+    p.add_argument(
+        "--restart-timeout",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="for one system to be whole again after its speaker was killed (default 60); 0 leaves that out",
+    )
     p.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to a file as well")
     p.add_argument("--keep", action="store_true", help="keep the configurations and logs, and say where")
     p.add_argument(
@@ -115,11 +122,12 @@ def _one_size(options: argparse.Namespace, nodes: int, folder: Path) -> list[Mea
     topology = Topology(
         nodes, options.rack_size, options.reflect, options.hold_time, options.add_paths, options.trials
     )
+    patience = Patience(options.timeout, options.restart_timeout)
     done = []
     for run in range(1, options.runs + 1):
         for name in options.systems:
             print(f"{nodes} nodes, run {run} of {options.runs}: {name} …", file=sys.stderr, flush=True)
-            done.append(measure(SYSTEMS[name](), topology, folder / f"{nodes}-{run}-{name}", options.timeout))
+            done.append(measure(SYSTEMS[name](), topology, folder / f"{nodes}-{run}-{name}", patience))
     return done
 
 

@@ -2,7 +2,8 @@
 
 It has to cost far less than the system under test, which shares the machine with it. So a speaker is a socket and
 a few fields: it answers the OPEN, says what it announces, sends keepalives, and of what it receives it
-notes prefixes and the moment when each came.
+notes prefixes and the moment when each came. When a session is lost it keeps what it holds as a graceful-restart
+helper does (RFC 4724, section 4.2), and dials again.
 """
 
 from __future__ import annotations
@@ -14,72 +15,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 
 from tests.bench import wire
+from tests.bench.rib import NOT_KEPT, SESSION_LOST, TOO_LATE, Rib
 
 BUFFER = bytearray(1 << 18)
 REDIAL_AFTER = 0.5
 """Seconds before a speaker whose connection failed dials again."""
 IP_BIND_ADDRESS_NO_PORT = 24
-
-
-ONE_PATH: set[bytes] = set()
-"""Shared by all prefixes that came without a path identifier: thousands of sets would be all the memory."""
-
-
-class Rib:
-    """What a speaker holds: paths by prefix, and when the first path of each prefix came and the last one went."""
-
-    def __init__(self) -> None:
-        self._paths: dict[bytes, set[bytes]] = {}
-        self.arrived: dict[bytes, float] = {}
-        self._departed: dict[bytes, float] = {}
-        self.withdrawals = 0
-        self.latest = 0.0
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __contains__(self, prefix: IPv4Network) -> bool:
-        return wire.nlri(prefix) in self._paths
-
-    def apply(self, body: bytes, add_path: bool, now: float) -> None:
-        """Take in one UPDATE that was received at `now` (time.monotonic)."""
-        withdrawn, announced = wire.parse_update(body, add_path)
-        for prefix, identifier in withdrawn:
-            self._withdraw(prefix, identifier, now)
-        for prefix, identifier in announced:
-            if identifier:
-                self._paths.setdefault(prefix, set()).add(identifier)
-            else:
-                self._paths[prefix] = ONE_PATH
-            if prefix not in self.arrived:
-                self.arrived[prefix] = self.latest = now
-
-    def _withdraw(self, prefix: bytes, identifier: bytes, now: float) -> None:
-        self.withdrawals += 1
-        paths = self._paths.get(prefix)
-        if paths is None:
-            return
-        if identifier:
-            paths.discard(identifier)
-        if not identifier or not paths:
-            del self._paths[prefix]
-            del self.arrived[prefix]
-            self._departed[prefix] = now
-
-    def when(self, prefix: IPv4Network) -> float | None:
-        """When the prefix came (time.monotonic), None if it is not held."""
-        return self.arrived.get(wire.nlri(prefix))
-
-    def departed(self, prefix: IPv4Network) -> float | None:
-        """When the prefix last went (time.monotonic), None if it never did."""
-        return self._departed.get(wire.nlri(prefix))
-
-    def prefixes(self) -> frozenset[IPv4Network]:
-        """Everything held."""
-        return frozenset(map(wire.prefix_of, self._paths))
 
 
 @dataclass(slots=True, eq=False)
@@ -94,9 +38,39 @@ class Speaker:
     sock: socket.socket | None = None
     pending: bytearray = field(default_factory=bytearray)
     established: bool = False
-    heard: bool = False
-    add_path: bool = False
+    heard: wire.OpenReceived | None = None
+    """The OPEN of the present connection."""
     received: int = 0
+    since: float = 0.0
+    """When the last session was established (time.monotonic)."""
+
+    stale_until: float | None = None
+    """Until when stale paths are kept for a far side that is not back (time.monotonic)."""
+
+    def session_up(self, now: float) -> None:
+        """A session was established: what is stale stays only if the far side kept forwarding by it."""
+        self.established, self.since, self.stale_until = True, now, None
+        if self.heard is None or not self.heard.kept_forwarding:
+            self.rib.drop_stale(NOT_KEPT, now)
+
+    def session_lost(self, now: float, *, notified: bool) -> None:
+        """An established session is gone, `notified` with a NOTIFICATION."""
+        self.established = False
+        if notified or self.heard is None or self.heard.restart_time is None:
+            self.rib.drop_all(SESSION_LOST, now)
+        else:
+            self.rib.keep_as_stale(now)
+            self.stale_until = now + self.heard.restart_time
+
+    def look_at_clock(self, now: float) -> None:
+        """Give up what is stale once its time is over."""
+        if self.stale_until is not None and now >= self.stale_until:
+            self.stale_until = None
+            self.rib.drop_stale(TOO_LATE, now)
+
+
+class Notified(OSError):
+    """The far side ended the session with a NOTIFICATION."""
 
 
 class Fleet:
@@ -152,11 +126,12 @@ class Fleet:
         self._woken_by.discard(fd)
         self._epoll.unregister(fd)
 
-    def say(self, speaker: Speaker, data: bytes) -> float:
-        """Send something on an established session; the moment before it was sent (time.monotonic)."""
+    def announce(self, speaker: Speaker, update: bytes) -> float:
+        """Announce something, now and in every later session; the moment before it was sent (time.monotonic)."""
         assert speaker.sock is not None, f"{speaker.name} has no session"
+        speaker.announces = update + speaker.announces
         moment = time.monotonic()
-        speaker.sock.sendall(data)
+        speaker.sock.sendall(update)
         return moment
 
     def close(self) -> None:
@@ -179,7 +154,7 @@ class Fleet:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.bind((str(speaker.address), 0))
         speaker.sock = sock
-        speaker.heard = speaker.established = False
+        speaker.heard = None
         speaker.pending.clear()
         self._dialing += 1
         self._by_fd[sock.fileno()] = speaker
@@ -202,7 +177,7 @@ class Fleet:
         except BlockingIOError:
             return
         except (OSError, ValueError) as error:
-            self._lost(speaker, str(error))
+            self._lost(speaker, str(error), notified=isinstance(error, Notified))
 
     def _connected(self, speaker: Speaker, sock: socket.socket) -> None:
         failure = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -223,38 +198,41 @@ class Fleet:
 
     def _take(self, speaker: Speaker, sock: socket.socket, kind: int, body: bytes, now: float) -> None:
         if kind == wire.UPDATE:
-            speaker.rib.apply(body, speaker.add_path, now)
+            assert speaker.heard is not None, f"{speaker.name} got an UPDATE before an OPEN"
+            speaker.rib.apply(body, speaker.heard.sends_add_path, now)
         elif kind == wire.OPEN:
-            speaker.add_path = wire.parse_open(body).sends_add_path
             sock.send(wire.KEEPALIVE_MESSAGE)
-            speaker.heard = True
+            speaker.heard = wire.parse_open(body)
             self._dialing -= 1
         elif kind == wire.KEEPALIVE and not speaker.established:
-            speaker.established = True
+            speaker.session_up(now)
             self.established += 1
             sock.send(speaker.announces)
         elif kind == wire.NOTIFICATION:
-            raise OSError(f"NOTIFICATION {body[0]}/{body[1]}")
+            raise Notified(f"NOTIFICATION {body[0]}/{body[1]}")
 
-    def _lost(self, speaker: Speaker, reason: str) -> None:
+    def _lost(self, speaker: Speaker, reason: str, *, notified: bool = False) -> None:
         assert speaker.sock is not None
         self._epoll.unregister(speaker.sock)
         del self._by_fd[speaker.sock.fileno()]
         speaker.sock.close()
         speaker.sock = None
-        if not speaker.heard:
+        now = time.monotonic()
+        if speaker.heard is None:
             self._dialing -= 1
         if speaker.established:
             self.established -= 1
-        speaker.established = False
+            speaker.session_lost(now, notified=notified)
         self.redials += 1
         self.errors[reason] = self.errors.get(reason, 0) + 1
-        self._later.append((time.monotonic() + REDIAL_AFTER, speaker))
+        self._later.append((now + REDIAL_AFTER, speaker))
 
     def _keep_alive(self, now: float) -> None:
         """Send keepalives in sixteen shares of the interval, so that they never come in one burst."""
         if now < self._next_beat:
             return
+        for speaker in self.speakers:
+            speaker.look_at_clock(now)
         self._next_beat = now + self._beat
         self._turn = (self._turn + 1) % 16
         for speaker in self.speakers[self._turn :: 16]:

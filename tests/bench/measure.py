@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import select
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 from tests.bench import wire
 from tests.bench.fleet import Fleet, Speaker
 from tests.bench.process import BenchError, Memory, cpu_seconds, memory, wait_until_free
+from tests.bench.restart import Restart, measure_restart
 from tests.bench.systems import System
 from tests.bench.topology import ANNOUNCE_SLOT, ASN, BASE_SLOTS, GRANT_SLOT, REFLECTOR, TORS, Node, Topology
 
@@ -23,8 +25,9 @@ RESTART_TIME = 120
 """Graceful restart time (seconds) that every speaker offers."""
 STALLED = 4.0
 """Seconds without news at the ToRs after which what they still miss is called missing."""
-LATECOMERS = 5.0
-"""Seconds that nodes are given for what they still miss when all is quiet."""
+LATECOMERS, RESENT = 5.0, 60.0
+"""Seconds that nodes are given for what they still miss when all is quiet: for what may just be late, and where the
+system sends nodes their routes again, slowly."""
 GLANCE, QUIET, BUSY = 0.1, 1.0, 0.15
 """Settled: for QUIET seconds, no GLANCE (seconds) has seen the system use more of a CPU than BUSY."""
 BETWEEN_TRIALS = 0.1
@@ -74,17 +77,31 @@ class Measurement:
     missing_at_tors: int = 0
     missing_at_nodes: int = 0
     withdrawals: int = 0
+    nodes_whole: float | None = None
+    """Every node held all routes of its rack; None: it never came to that."""
     node_megabytes: float = 0.0
+    restart: Restart | None = None
     faults: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How many seconds a system has."""
+
+    converge: float
+    restart: float
+    """To be whole again after its speaker was killed; with 0 it is not killed."""
 
 
 class Run:
     """The speakers dialing one system that is up, and the measurements in their order."""
 
-    def __init__(self, system: System, topology: Topology, timeout: float) -> None:
+    def __init__(self, system: System, topology: Topology, patience: Patience) -> None:
         self._system = system
         self._topology = topology
-        self._timeout = timeout
+        self._timeout = patience.converge
+        self._restart_timeout = patience.restart
+        self._nodes_patience = RESENT if system.resends else LATECOMERS
         self._tors = [self._tor(address) for address in TORS]
         self._nodes = {node.name: self._node(node) for node in topology.all_nodes}
         self._fleet = Fleet(
@@ -120,12 +137,17 @@ class Run:
             self._check(result)
             self._idle(result)
         finally:
-            gc.enable()
             result.redials = self._fleet.redials
             asked_for = len(result.revoke_ms) * len(self._ribs)
             result.withdrawals = sum(rib.withdrawals for rib in self._ribs) - asked_for
             result.faults += [f"{count} x {reason}" for reason, count in self._fleet.errors.items()]
-            self._fleet.close()
+            gc.enable()
+        if self._restart_timeout:
+            self._restart(result)
+
+    def close(self) -> None:
+        """End all sessions."""
+        self._fleet.close()
 
     def cpu(self) -> Cpu:
         """CPU used so far by everybody."""
@@ -134,7 +156,8 @@ class Run:
         )
 
     def _converge(self, result: Measurement) -> None:
-        began, before = time.monotonic(), self.cpu()
+        self._began, before = time.monotonic(), self.cpu()
+        began = self._began
         self._until_tors_hold_everything(began, result)
         result.converged_cpu = self.cpu() - before
         result.converged = max(rib.latest for rib in self._ribs) - began
@@ -188,10 +211,14 @@ class Run:
         """Nodes hold the routes of their rack, or nothing; latecomers may still come."""
         lacking, surplus = self._nodes_differ()
         if lacking:
-            self._fleet.pause(LATECOMERS)
+            missed = lacking
+            self._fleet.run(lambda: self._nodes_hold(missed), self._nodes_patience)
             lacking, surplus = self._nodes_differ()
         result.missing_at_nodes = sum(map(len, lacking.values()))
-        if lacking:
+        if not lacking:
+            latest = max(node.rib.latest for node in self._nodes.values())
+            result.nodes_whole = max(0.0, latest - self._began)
+        elif self._system.resends:
             name, prefixes = next(iter(lacking.items()))
             result.faults.append(
                 f"{len(lacking)} nodes miss routes of their rack: {name} {_some(prefixes)}, …"
@@ -200,6 +227,10 @@ class Run:
             result.faults.append(
                 f"{len(surplus)} nodes hold routes that are not of their rack: {surplus[0]}, …"
             )
+
+    def _nodes_hold(self, prefixes: Mapping[str, frozenset[IPv4Network]]) -> bool:
+        """Whether these nodes hold these prefixes."""
+        return all(prefix in self._nodes[name].rib for name, wanted in prefixes.items() for prefix in wanted)
 
     def _nodes_differ(self) -> tuple[dict[str, frozenset[IPv4Network]], list[str]]:
         """What each node misses, and which nodes hold more than they should."""
@@ -223,7 +254,7 @@ class Run:
         for node in self._topology.announcers:
             self._fleet.pause(BETWEEN_TRIALS)
             prefix = node.prefix(ANNOUNCE_SLOT)
-            sent = self._fleet.say(self._nodes[node.name], wire.announcement([prefix], node.address))
+            sent = self._fleet.announce(self._nodes[node.name], wire.announcement([prefix], node.address))
             result.announce_ms.append(self._until_tors_hold(prefix, sent))
 
     def _grant(self, result: Measurement) -> None:
@@ -231,7 +262,7 @@ class Run:
         if not self._system.has_owners:
             return
         for node in self._topology.growers:
-            self._fleet.say(
+            self._fleet.announce(
                 self._nodes[node.name], wire.announcement([node.prefix(GRANT_SLOT)], node.address)
             )
         self._fleet.pause(1.0)
@@ -269,6 +300,19 @@ class Run:
         took = wait(prefix, began)
         worker.join()
         return took
+
+    def _restart(self, result: Measurement) -> None:
+        """The speaker is killed when nothing else goes on; last, since it leaves some systems with less than before."""
+        gc.collect()
+        gc.disable()
+        try:
+            result.restart = measure_restart(
+                self._system, self._fleet, self._tors, self._restart_timeout, self._nodes_patience
+            )
+        finally:
+            gc.enable()
+        if result.restart.surplus:
+            result.faults.append(f"ToRs were sent {result.restart.surplus} routes more after the restart")
 
     def _until_tors_hold(self, prefix: IPv4Network, since: float) -> float:
         """Milliseconds from `since` until the later of the two ToRs had the prefix."""
@@ -327,7 +371,7 @@ def _readable(fd: int) -> Callable[[], bool]:
     return lambda: bool(poll.poll(0))
 
 
-def measure(system: System, topology: Topology, folder: Path, timeout: float) -> Measurement:
+def measure(system: System, topology: Topology, folder: Path, patience: Patience) -> Measurement:
     """Start the system, measure it, stop it; BenchErrors become faults of the result."""
     result = Measurement(system.name, topology.nodes)
     folder.mkdir(parents=True)
@@ -337,7 +381,8 @@ def measure(system: System, topology: Topology, folder: Path, timeout: float) ->
         system.start(topology, folder)
         result.start = time.monotonic() - began
         result.start_cpu = Cpu(cpu_seconds(system.engine()), cpu_seconds(system.controller()), 0.0)
-        Run(system, topology, timeout).measure(result)
+        with contextlib.closing(Run(system, topology, patience)) as run:
+            run.measure(result)
     except BenchError as error:
         result.faults.append(str(error))
     finally:

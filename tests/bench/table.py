@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from tests.bench.measure import Measurement
+from tests.bench.restart import Restart
 
 BASELINE = "gobgpd"
 SUBJECT = "appliance"
@@ -31,6 +33,25 @@ def _median(values: Sequence[float]) -> float | None:
 
 def _worst(values: Sequence[float]) -> float | None:
     return max(values, default=None)
+
+
+def _nodes_whole(measurement: Measurement) -> float | None:
+    """Infinite where a node never got a route of its rack."""
+    if measurement.missing_at_nodes:
+        return math.inf
+    return measurement.nodes_whole
+
+
+def _restart(figure: Callable[[Restart], float | None]) -> Figure:
+    """A figure of the restart; infinite where it never came to that."""
+
+    def found(measurement: Measurement) -> float | None:
+        if measurement.restart is None:
+            return None
+        value = figure(measurement.restart)
+        return math.inf if value is None else value
+
+    return found
 
 
 def _if(value: float) -> float | None:
@@ -60,11 +81,19 @@ ROWS = (
     Row("engine CPU when idle, s a minute", lambda m: m.idle_cpu.engine),
     Row("controller CPU when idle, s a minute", lambda m: _if(m.idle_cpu.controller)),
     Row("the speakers' own CPU until quiet, s", lambda m: _if(m.settled_cpu.speakers)),
+    Row("nodes hold the routes of their rack, s", _nodes_whole),
     Row("received by nodes, MB", lambda m: m.node_megabytes, 1),
     Row("routes that never came to a ToR", lambda m: float(m.missing_at_tors), 0, always=True),
     Row("routes that never came to a node", lambda m: float(m.missing_at_nodes), 0, always=True),
     Row("withdrawals seen by ToRs", lambda m: float(m.withdrawals), 0, always=True),
     Row("connections lost and redialed", lambda m: float(m.redials), 0, always=True),
+    Row("killed, until every session is up, s", _restart(lambda r: r.sessions)),
+    Row("killed, until ToRs heard every route again, s", _restart(lambda r: r.routes)),
+    Row("killed, until nodes heard theirs again, s", _restart(lambda r: r.nodes)),
+    Row("killed, routes removed at ToRs", _restart(lambda r: r.removals), 0, always=True),
+    Row("killed, routes removed at nodes", _restart(lambda r: r.removals_at_nodes), 0, always=True),
+    Row("killed, engine CPU until ToRs heard all, s", _restart(lambda r: r.engine_cpu)),
+    Row("killed, controller CPU until ToRs heard all, s", _restart(lambda r: r.controller_cpu)),
 )
 
 
@@ -84,7 +113,9 @@ def table(measurements: Sequence[Measurement], nodes: int) -> str:
             continue
         cells = "".join(f"{_cell(row, system, values):>18}" for system in systems)
         lines.append(f"  {row.title:<46}{cells}")
-    lines += [f"  ! {m.system}: {fault}" for system in systems for m in runs[system] for fault in m.faults]
+    every = [m for system in systems for m in runs[system]]
+    lines += [f"  {m.system}: {what}" for m in every if m.restart for what in m.restart.told()]
+    lines += [f"  ! {m.system}: {fault}" for m in every for fault in m.faults]
     return "\n".join(lines)
 
 
@@ -92,6 +123,8 @@ def _cell(row: Row, system: str, values: dict[str, float | None]) -> str:
     value, base = values[system], values.get(BASELINE)
     if value is None:
         return "-"
+    if math.isinf(value):
+        return "never"
     text = f"{value:.{row.decimals}f}"
     return f"{text} ({value / base:.2f}x)" if row.ratio and base and system != BASELINE else text
 
@@ -151,7 +184,11 @@ def goals(measurements: Sequence[Measurement], nodes: int) -> list[Goal]:
         Goal(nodes, "rrctl check, s", 0.3, ratio(ours_of(lambda m: _median(m.check_ms)), 1000.0)),
     ]
     if nodes <= 1000:
-        found.append(Goal(nodes, "allocation to ToR, median ms", 100, ours_of(lambda m: _median(m.grant_ms))))
+        found += [
+            Goal(nodes, "allocation to ToR, median ms", 100, ours_of(lambda m: _median(m.grant_ms))),
+            Goal(nodes, "killed, until all is back, s", 15, ours_of(_restart(lambda r: r.routes))),
+        ]
+    found.append(Goal(nodes, "killed, routes removed at ToRs", 0, ours_of(_restart(lambda r: r.removals))))
     return found
 
 
@@ -166,8 +203,8 @@ def as_json(measurements: Sequence[Measurement], settings: Mapping[str, object])
                 "system": system,
                 "nodes": nodes,
                 **{
-                    row.title: middle(
-                        row, [m for m in measurements if (m.system, m.nodes) == (system, nodes)]
+                    row.title: _finite(
+                        middle(row, [m for m in measurements if (m.system, m.nodes) == (system, nodes)])
                     )
                     for row in ROWS
                 },
@@ -176,8 +213,13 @@ def as_json(measurements: Sequence[Measurement], settings: Mapping[str, object])
             for system in dict.fromkeys(m.system for m in measurements)
         ],
         "goals": [
-            {"nodes": g.nodes, "goal": g.text, "limit": g.limit, "found": g.found, "met": g.met}
+            {"nodes": g.nodes, "goal": g.text, "limit": g.limit, "found": _finite(g.found), "met": g.met}
             for nodes in sizes
             for g in goals(measurements, nodes)
         ],
     }
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON knows no infinity."""
+    return None if value is None or math.isinf(value) else value

@@ -18,6 +18,8 @@ TORS = (IPv4Address("10.1.1.1"), IPv4Address("10.1.1.2"))
 LOCAL_ROUTES = (IPv4Network("10.1.0.0/16"), IPv4Network("10.2.0.0/15"))
 NODE_SPACE = IPv4Network("10.2.0.0/15")
 POD_SPACE = IPv4Network("10.128.0.0/9")
+DEFERRAL = 30
+"""Seconds that a restarted speaker waits at most for what its peers announce, before it sends them anything."""
 SLOTS_PER_NODE = 8
 MAX_NODES = (1 << 15) // SLOTS_PER_NODE
 BASE_SLOTS = (0, 1)

@@ -22,7 +22,8 @@ def message(kind: int, body: bytes = b"") -> bytes:
 
 
 KEEPALIVE_MESSAGE = message(KEEPALIVE)
-END_OF_RIB = message(UPDATE, b"\x00\x00\x00\x00")
+END_OF_RIB_BODY = bytes(4)
+END_OF_RIB = message(UPDATE, END_OF_RIB_BODY)
 
 
 def open_message(
@@ -80,18 +81,32 @@ class OpenReceived:
     """What of the far side's OPEN matters here."""
 
     hold_time: int
+    """Seconds."""
     sends_add_path: bool
+    """Whether it will send path identifiers for IPv4 unicast."""
+    restart_time: int | None = None
+    """Seconds that it may take to restart; None without graceful restart for IPv4 unicast (RFC 4724)."""
+    kept_forwarding: bool = False
+    """Whether it has kept its forwarding state for IPv4 unicast."""
 
 
 def parse_open(body: bytes) -> OpenReceived:
-    """Hold time (seconds), and whether the far side will send path identifiers for IPv4 unicast."""
-    hold_time = int.from_bytes(body[3:5], "big")
+    """Read the body of an OPEN."""
+    sends_add_path, restart_time, kept = False, None, False
     for code, value in _capabilities(body[10:]):
         if code == 69:
-            for at in range(0, len(value) - 3, 4):
-                if value[at : at + 3] == IPV4_UNICAST and value[at + 3] & 2:
-                    return OpenReceived(hold_time, True)
-    return OpenReceived(hold_time, False)
+            sends_add_path = any(mode & 2 for mode in _of_ipv4(value))
+        elif code == 64 and (flags := _of_ipv4(value[2:])):
+            restart_time = int.from_bytes(value[:2], "big") & 0x0FFF
+            kept = any(flag & 0x80 for flag in flags)
+    return OpenReceived(int.from_bytes(body[3:5], "big"), sends_add_path, restart_time, kept)
+
+
+def _of_ipv4(families: bytes) -> list[int]:
+    """What a capability that says one octet about each address family says about IPv4 unicast."""
+    return [
+        families[at + 3] for at in range(0, len(families) - 3, 4) if families[at : at + 3] == IPV4_UNICAST
+    ]
 
 
 def _capabilities(parameters: bytes) -> Iterator[tuple[int, bytes]]:

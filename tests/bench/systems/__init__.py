@@ -19,11 +19,17 @@ class System(Protocol):
     has_owners: bool
     """Whether it knows who owns which prefix, so that an allocation can change."""
 
+    resends: bool
+    """Whether it sends nodes again what they may lack, so that they can be waited for."""
+
     def require(self) -> None:
         """BenchError, with the way out, if a program that it needs is missing."""
 
     def start(self, topology: Topology, folder: Path) -> None:
         """Come up with its policy in force and listening; BenchError if it does not."""
+
+    def restart(self) -> None:
+        """Kill the speaker (SIGKILL), and start it again at once where nothing else does; called by another thread."""
 
     def stop(self) -> None:
         """End everything that was started; harmless when nothing was."""

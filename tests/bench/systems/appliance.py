@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ import yaml
 
 from tests.bench import process
 from tests.bench.systems.gobgp import find_gobgpd
-from tests.bench.topology import ASN, REFLECTOR, TORS, Topology
+from tests.bench.topology import ASN, DEFERRAL, REFLECTOR, TORS, Topology
 
 
 class Appliance:
@@ -23,6 +24,7 @@ class Appliance:
 
     name = "appliance"
     has_owners = True
+    resends = True
     dial_window = 256
 
     def __init__(self) -> None:
@@ -50,6 +52,12 @@ class Appliance:
         )
         process.wait_for(self._ready, 60.0, f"rrd does not get ready: see {log}", every=0.2)
 
+    def restart(self) -> None:
+        """Kill the engine; rrd starts another."""
+        for pid in self._engine:
+            os.kill(pid, signal.SIGKILL)
+        self._engine = []
+
     def stop(self) -> None:
         if self._process is not None:
             with contextlib.suppress(process.BenchError):
@@ -61,6 +69,8 @@ class Appliance:
         self._engine = []
 
     def engine(self) -> Sequence[int]:
+        if self._process is not None and not self._engine:
+            self._engine = self._engines_now()
         return self._engine
 
     def controller(self) -> Sequence[int]:
@@ -128,6 +138,7 @@ def configuration(topology: Topology, folder: Path) -> dict[str, object]:
                 "router_id": str(REFLECTOR),
                 "listen": [str(REFLECTOR)],
                 "hold_time": topology.hold_time,
+                "graceful_restart": {"deferral_time": DEFERRAL},
                 "racks": racks,
                 "reflect": {"nodes": topology.reflect_nodes, "tors": "all"},
             }

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.bench import process
-from tests.bench.topology import ASN, REFLECTOR, TORS, Node, Rack, Topology
+from tests.bench.topology import ASN, DEFERRAL, REFLECTOR, TORS, Node, Rack, Topology
 
 NEWLINE = "\n"  # no backslash may stand inside an f-string expression before Python 3.12
 
@@ -33,6 +33,7 @@ class Bird:
 
     name = "bird"
     has_owners = True
+    resends = False
     dial_window = 8  # its listen backlog
 
     def __init__(self) -> None:
@@ -46,11 +47,19 @@ class Bird:
         self._topology = topology
         self._file, self._socket = folder / "bird.conf", folder / "bird.ctl"
         self._file.write_text(configuration(topology, frozenset()))
-        log = folder / "bird.log"
-        self._process = process.start(
-            [find_bird(), "-f", "-c", str(self._file), "-s", str(self._socket)], log
-        )
-        process.wait_until_listening(self._process, 179, log)
+        self._log = folder / "bird.log"
+        self._process = self._launch()
+        process.wait_until_listening(self._process, 179, self._log)
+
+    def _launch(self, *options: str) -> subprocess.Popen[bytes]:
+        files = ["-c", str(self._file), "-s", str(self._socket)]
+        return process.start([find_bird(), "-f", *files, *options], self._log)
+
+    def restart(self) -> None:
+        """As a unit would; `-R` has it recover what peers kept of the one before."""
+        assert self._process is not None
+        process.stop(self._process, signal.SIGKILL)
+        self._process = self._launch("-R")
 
     def stop(self) -> None:
         if self._process is not None:
@@ -102,6 +111,7 @@ def configuration(topology: Topology, granted: frozenset[str]) -> str:
     """The whole bird.conf."""
     head = f"""router id {REFLECTOR};
 ipv4 table master4;
+graceful restart wait {DEFERRAL};
 protocol device {{ scan time 3600; }}
 
 filter owner {{

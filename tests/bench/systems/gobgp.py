@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.bench import process
-from tests.bench.topology import ASN, REFLECTOR, TORS, Rack, Topology
+from tests.bench.topology import ASN, DEFERRAL, REFLECTOR, TORS, Rack, Topology
 
 ALL_TAGS = "^0:[0-9]+$"
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -35,6 +35,7 @@ class Gobgp:
 
     name = "gobgpd"
     has_owners = False
+    resends = False
     dial_window = 256
 
     def __init__(self) -> None:
@@ -45,16 +46,27 @@ class Gobgp:
 
     def start(self, topology: Topology, folder: Path) -> None:
         """Write the file, start, and wait until it listens and has read the whole file."""
-        file = folder / "gobgpd.toml"
-        file.write_text(configuration(topology))
-        socket = folder / "gobgpd.sock"
-        arguments = ["--api-hosts", f"unix://{socket}", "--pprof-disable", "--metrics-path=", "-l", "warn"]
-        log = folder / "gobgpd.log"
-        self._process = process.start([find_gobgpd(), *arguments, "-f", str(file)], log)
+        self._folder = folder
+        (folder / "gobgpd.toml").write_text(configuration(topology))
+        log, socket = folder / "gobgpd.log", folder / "gobgpd.sock"
+        self._process = self._launch()
         process.wait_until_listening(self._process, 179, log)
         process.wait_for(
             lambda: _knows_tors(socket), 60.0, f"gobgpd does not take its file: see {log}", every=0.05
         )
+
+    def _launch(self, *options: str) -> subprocess.Popen[bytes]:
+        socket = self._folder / "gobgpd.sock"
+        arguments = ["--api-hosts", f"unix://{socket}", "--pprof-disable", "--metrics-path=", "-l", "warn"]
+        file = str(self._folder / "gobgpd.toml")
+        return process.start([find_gobgpd(), *arguments, "-f", file, *options], self._folder / "gobgpd.log")
+
+    def restart(self) -> None:
+        """As a unit would: the socket left behind is removed, and `-r` says that forwarding state was kept."""
+        assert self._process is not None
+        process.stop(self._process, signal.SIGKILL)
+        (self._folder / "gobgpd.sock").unlink(missing_ok=True)
+        self._process = self._launch("-r")
 
     def stop(self) -> None:
         if self._process is not None:
@@ -134,7 +146,7 @@ passive-mode = true
 [peer-groups.graceful-restart.config]
 enabled = true
 restart-time = 120
-deferral-time = 30
+deferral-time = {DEFERRAL}
 [[peer-groups.afi-safis]]
 [peer-groups.afi-safis.config]
 afi-safi-name = "ipv4-unicast"

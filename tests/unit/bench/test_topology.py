@@ -4,7 +4,7 @@ from itertools import combinations
 
 import pytest
 
-from tests.bench.fleet import Rib
+from tests.bench.rib import Rib
 from tests.bench.topology import REFLECTOR, TORS, Topology
 from tests.bench.wire import announcement, split, withdrawal
 
