@@ -1,7 +1,10 @@
 """Medians, ratios and goals."""
 
+import json
+
 from tests.bench.measure import Cpu, Measurement
 from tests.bench.process import Memory
+from tests.bench.restart import Restart
 from tests.bench.table import as_json, goals, table
 
 
@@ -50,3 +53,16 @@ def test_the_hundred_milliseconds_are_asked_up_to_a_thousand_nodes() -> None:
 def test_json_has_runs_medians_and_goals() -> None:
     found = as_json(RUNS, {"runs": 2})
     assert set(found) == {"settings", "runs", "medians", "goals"}
+
+
+def test_a_restart_that_never_ends_is_shown_misses_its_goal_and_is_no_number_in_json() -> None:
+    never, done = run("appliance", 1.0), run("gobgpd", 2.0)
+    never.restart = Restart(sessions=3.0, removals=7, reasons={"withdrawn": 7}, lacking=["nothing came"])
+    done.restart = Restart(sessions=3.0, routes=4.0)
+    shown = table([never, done], 1000).splitlines()
+    [line] = [line for line in shown if "ToRs heard every route" in line]
+    assert line.split()[-2:] == ["never", "4.00"]
+    assert shown[-2:] == ["  appliance: nothing came", "  appliance: 7 routes removed at ToRs: withdrawn"]
+    met = {goal.text: goal.met for goal in goals([never, done], 1000)}
+    assert (met["killed, until all is back, s"], met["killed, routes removed at ToRs"]) == (False, False)
+    json.dumps(as_json([never, done], {}), allow_nan=False)

@@ -32,6 +32,24 @@ def test_path_identifiers_come_only_from_who_says_that_it_sends_them(mode: int, 
 
 
 @pytest.mark.parametrize(
+    ("families", "restart_time", "kept"),
+    [
+        (b"\0\1\1\x80", 120, True),
+        (b"\0\1\1\0", 120, False),
+        (b"\0\2\1\x80\0\1\1\0", 120, False),
+        (b"\0\2\1\x80", None, False),
+        (b"", None, False),
+    ],
+    ids=["kept", "not kept", "IPv6 kept", "IPv6 alone", "no family"],
+)
+def test_graceful_restart_is_read_for_ipv4(families: bytes, restart_time: int | None, kept: bool) -> None:
+    capability = bytes((64, 2 + len(families))) + b"\x80\x78" + families
+    parameter = bytes((2, len(capability))) + capability
+    body = b"\x04" + bytes(2) + (9).to_bytes(2, "big") + bytes(4) + bytes((len(parameter),)) + parameter
+    assert wire.parse_open(body) == wire.OpenReceived(9, False, restart_time, kept)
+
+
+@pytest.mark.parametrize(
     "prefix", ["0.0.0.0/0", "10.0.0.0/8", "10.128.0.0/9", "10.128.1.0/24", "10.1.2.3/32"]
 )
 def test_what_is_announced_is_what_is_read(prefix: str) -> None:
