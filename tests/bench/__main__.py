@@ -62,6 +62,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--trials", type=int, default=20, metavar="N", help="trials of each latency (default 20)")
     p.add_argument("--timeout", type=float, default=240.0, metavar="S", help="for one system to converge")
     p.add_argument(
+        "--redial",
+        type=float,
+        default=0.5,
+        metavar="S",
+        help="after which a node dials again that has lost its session (default 0.5; ToRs: always 0.5)",
+    )
+    p.add_argument(
         "--restart-timeout",
         type=float,
         default=60.0,
@@ -120,7 +127,13 @@ def _bench(options: argparse.Namespace, folder: Path) -> int:
 def _one_size(options: argparse.Namespace, nodes: int, folder: Path) -> list[Measurement]:
     """All systems in turn, as many rounds as asked for: what disturbs the machine disturbs them alike."""
     topology = Topology(
-        nodes, options.rack_size, options.reflect, options.hold_time, options.add_paths, options.trials
+        nodes,
+        options.rack_size,
+        options.reflect,
+        options.hold_time,
+        options.add_paths,
+        options.trials,
+        options.redial,
     )
     patience = Patience(options.timeout, options.restart_timeout)
     done = []

@@ -9,6 +9,7 @@ helper does (RFC 4724, section 4.2), and dials again.
 from __future__ import annotations
 
 import errno
+import heapq
 import select
 import socket
 import time
@@ -22,7 +23,7 @@ from tests.bench.rib import NOT_KEPT, SESSION_LOST, TOO_LATE, Rib
 
 BUFFER = bytearray(1 << 18)
 REDIAL_AFTER = 0.5
-"""Seconds before a speaker whose connection failed dials again."""
+"""Seconds before a speaker whose connection failed dials again, unless it has its own."""
 IP_BIND_ADDRESS_NO_PORT = 24
 
 
@@ -34,6 +35,7 @@ class Speaker:
     address: IPv4Address
     opening: bytes
     announces: bytes
+    redial_after: float = REDIAL_AFTER
     rib: Rib = field(default_factory=Rib)
     sock: socket.socket | None = None
     pending: bytearray = field(default_factory=bytearray)
@@ -87,7 +89,7 @@ class Fleet:
         self._window = dial_window
         self._dialing = 0
         self._to_dial: deque[Speaker] = deque(speakers)
-        self._later: deque[tuple[float, Speaker]] = deque()
+        self._later: list[tuple[float, int, Speaker]] = []
         self._epoll = select.epoll()
         self._by_fd: dict[int, Speaker] = {}
         self._keepalive = keepalive
@@ -144,7 +146,7 @@ class Fleet:
 
     def _dial_more(self, now: float) -> None:
         while self._later and self._later[0][0] <= now:
-            self._to_dial.append(self._later.popleft()[1])
+            self._to_dial.append(heapq.heappop(self._later)[2])
         while self._to_dial and self._dialing < self._window:
             self._dial(self._to_dial.popleft())
 
@@ -225,7 +227,7 @@ class Fleet:
             speaker.session_lost(now, notified=notified)
         self.redials += 1
         self.errors[reason] = self.errors.get(reason, 0) + 1
-        self._later.append((now + REDIAL_AFTER, speaker))
+        heapq.heappush(self._later, (now + speaker.redial_after, self.redials, speaker))
 
     def _keep_alive(self, now: float) -> None:
         """Send keepalives in sixteen shares of the interval, so that they never come in one burst."""

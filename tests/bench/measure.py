@@ -122,7 +122,7 @@ class Run:
     def _node(self, node: Node) -> Speaker:
         opening = wire.open_message(ASN, node.address, self._topology.hold_time, restart_time=RESTART_TIME)
         said = wire.announcement([node.prefix(slot) for slot in BASE_SLOTS], node.address) + wire.END_OF_RIB
-        return Speaker(node.name, node.address, opening, said)
+        return Speaker(node.name, node.address, opening, said, self._topology.redial)
 
     def measure(self, result: Measurement) -> None:
         """Fill in the result, step by step, so that a failure leaves what came before it."""

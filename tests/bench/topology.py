@@ -67,6 +67,8 @@ class Topology:
     hold_time: int
     add_paths: int
     trials: int
+    redial: float = 0.5
+    """Seconds before a node whose session was lost dials again."""
 
     @cached_property
     def racks(self) -> tuple[Rack, ...]:
