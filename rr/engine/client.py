@@ -18,8 +18,9 @@ from rr.engine.pb import gobgp_pb2_grpc as pb_grpc
 from rr.errors import EngineRefused, EngineUnavailable
 from rr.net import Address, Network
 
-DEADLINE = 5.0
-"""Seconds for a call that changes or reads one thing."""
+DEADLINE = 30.0
+"""Seconds for a call that changes or reads one thing. An engine that takes nodes back may hold its main lock for long
+(docs/engine.md); whether it hangs is for pings to find out."""
 BULK_DEADLINE = 60.0
 """Seconds for a call whose cost grows with the number of nodes."""
 RETRY_FOR = 2.0

@@ -13,7 +13,7 @@ import structlog
 from rr.addresses import contains
 from rr.engine import policy as encode
 from rr.engine import shutdown, speaker
-from rr.engine.client import EXPORT, IMPORT, Engine
+from rr.engine.client import DEADLINE, EXPORT, IMPORT, Engine
 from rr.engine.pb import gobgp_pb2 as pb
 from rr.engine.speaker import ExplicitPeer, Identity, Plan, Returning
 from rr.errors import EngineError, EngineRefused
@@ -78,7 +78,7 @@ class Reconciler:
 
     async def start(self, plan: Plan) -> bool:
         """Start the speaker where it is not; say whether it had to be. Raises NeedsRestart."""
-        running = speaker.read_identity(await self.engine.ping(deadline=5.0))
+        running = speaker.read_identity(await self.engine.ping(deadline=DEADLINE))
         if running is None:
             await self.engine.start(speaker.global_message(plan.identity))
             return True

@@ -55,6 +55,8 @@ SUBSCRIBED = 0.1
 COMPARE_AT_LEAST = 5.0
 """Seconds after which engine and rules are compared although changes have not settled."""
 PING_EVERY, PING_DEADLINE, PINGS_LOST = 2.0, 3.0, 3
+PINGS_LOST_RESTARTING = 12
+"""So many where the engine takes peers back: it sends them all everything in one go, and answers nobody meanwhile."""
 ANSWER_PATIENCE = 8.0
 """Seconds that an engine has to answer which was there already: past that it hangs."""
 OUTGROWN_EVERY = 600.0
@@ -385,7 +387,7 @@ class InstanceRunner:
                 await self._mind_memory()
             except EngineUnavailable:
                 lost += 1
-            if lost >= PINGS_LOST:
+            if lost >= (PINGS_LOST_RESTARTING if self.continuity.restarting else PINGS_LOST):
                 await self._hangs(f"no answer to {lost} pings")
                 raise EngineUnavailable(f"no answer to {lost} pings")
 

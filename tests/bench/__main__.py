@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.bench import namespace
-from tests.bench.measure import Measurement, Patience, measure
+from tests.bench.measure import Measurement, Scope, measure
 from tests.bench.process import BenchError, raise_open_files
 from tests.bench.systems import System
 from tests.bench.systems.appliance import Appliance
@@ -75,6 +75,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="S",
         help="for one system to be whole again after its speaker was killed (default 60); 0 leaves that out",
     )
+    p.add_argument(
+        "--restart-only", action="store_true", help="measure nothing between the start and the restart"
+    )
     p.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to a file as well")
     p.add_argument("--keep", action="store_true", help="keep the configurations and logs, and say where")
     p.add_argument(
@@ -135,12 +138,12 @@ def _one_size(options: argparse.Namespace, nodes: int, folder: Path) -> list[Mea
         options.trials,
         options.redial,
     )
-    patience = Patience(options.timeout, options.restart_timeout)
+    scope = Scope(options.timeout, options.restart_timeout, options.restart_only)
     done = []
     for run in range(1, options.runs + 1):
         for name in options.systems:
             print(f"{nodes} nodes, run {run} of {options.runs}: {name} …", file=sys.stderr, flush=True)
-            done.append(measure(SYSTEMS[name](), topology, folder / f"{nodes}-{run}-{name}", patience))
+            done.append(measure(SYSTEMS[name](), topology, folder / f"{nodes}-{run}-{name}", scope))
     return done
 
 

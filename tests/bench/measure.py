@@ -25,7 +25,7 @@ RESTART_TIME = 120
 """Graceful restart time (seconds) that every speaker offers."""
 STALLED = 4.0
 """Seconds without news at the ToRs after which what they still miss is called missing."""
-LATECOMERS, RESENT = 5.0, 60.0
+LATECOMERS, RESENT = 5.0, 120.0
 """Seconds that nodes are given for what they still miss when all is quiet: for what may just be late, and where the
 system sends nodes their routes again, slowly."""
 GLANCE, QUIET, BUSY = 0.1, 1.0, 0.15
@@ -85,22 +85,24 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How many seconds a system has."""
+class Scope:
+    """What is measured, and how many seconds a system has for it."""
 
     converge: float
     restart: float
     """To be whole again after its speaker was killed; with 0 it is not killed."""
+    restart_only: bool
+    """Nothing is measured between the start and the restart."""
 
 
 class Run:
     """The speakers dialing one system that is up, and the measurements in their order."""
 
-    def __init__(self, system: System, topology: Topology, patience: Patience) -> None:
+    def __init__(self, system: System, topology: Topology, scope: Scope) -> None:
         self._system = system
         self._topology = topology
-        self._timeout = patience.converge
-        self._restart_timeout = patience.restart
+        self._timeout = scope.converge
+        self._scope = scope
         self._nodes_patience = RESENT if system.resends else LATECOMERS
         self._tors = [self._tor(address) for address in TORS]
         self._nodes = {node.name: self._node(node) for node in topology.all_nodes}
@@ -130,19 +132,20 @@ class Run:
         gc.disable()
         try:
             self._converge(result)
-            self._look_at_nodes(result)
-            self._announce(result)
-            self._grant(result)
-            self._revoke(result)
-            self._check(result)
-            self._idle(result)
+            if not self._scope.restart_only:
+                self._look_at_nodes(result)
+                self._announce(result)
+                self._grant(result)
+                self._revoke(result)
+                self._check(result)
+                self._idle(result)
         finally:
             result.redials = self._fleet.redials
             asked_for = len(result.revoke_ms) * len(self._ribs)
             result.withdrawals = sum(rib.withdrawals for rib in self._ribs) - asked_for
             result.faults += [f"{count} x {reason}" for reason, count in self._fleet.errors.items()]
             gc.enable()
-        if self._restart_timeout:
+        if self._scope.restart:
             self._restart(result)
 
     def close(self) -> None:
@@ -307,7 +310,7 @@ class Run:
         gc.disable()
         try:
             result.restart = measure_restart(
-                self._system, self._fleet, self._tors, self._restart_timeout, self._nodes_patience
+                self._system, self._fleet, self._tors, self._scope.restart, self._nodes_patience
             )
         finally:
             gc.enable()
@@ -371,7 +374,7 @@ def _readable(fd: int) -> Callable[[], bool]:
     return lambda: bool(poll.poll(0))
 
 
-def measure(system: System, topology: Topology, folder: Path, patience: Patience) -> Measurement:
+def measure(system: System, topology: Topology, folder: Path, scope: Scope) -> Measurement:
     """Start the system, measure it, stop it; BenchErrors become faults of the result."""
     result = Measurement(system.name, topology.nodes)
     folder.mkdir(parents=True)
@@ -381,7 +384,7 @@ def measure(system: System, topology: Topology, folder: Path, patience: Patience
         system.start(topology, folder)
         result.start = time.monotonic() - began
         result.start_cpu = Cpu(cpu_seconds(system.engine()), cpu_seconds(system.controller()), 0.0)
-        with contextlib.closing(Run(system, topology, patience)) as run:
+        with contextlib.closing(Run(system, topology, scope)) as run:
             run.measure(result)
     except BenchError as error:
         result.faults.append(str(error))

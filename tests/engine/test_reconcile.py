@@ -354,6 +354,23 @@ async def test_a_hung_engine_is_ended_and_replaced(
         assert any("hangs: no answer to 3 pings" in text for text in reflector.sentences("engine"))
 
 
+async def test_an_engine_that_takes_nodes_back_may_be_silent_for_longer(
+    short_dir: Path, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "PING_EVERY", 0.1)
+    monkeypatch.setattr(runner, "PING_DEADLINE", 0.3)
+    monkeypatch.setattr(runner, "PINGS_LOST_RESTARTING", 6)
+    async with reflecting(loopback_instance(), short_dir, program, OWNED) as reflector:
+        before = reflector.runner.process.pid()
+        assert before is not None
+        reflector.runner.continuity.restarting = True
+        os.kill(before, signal.SIGSTOP)
+        await eventually(lambda: reflector.runner.health.restarts == 1, "it is given up")
+        assert [text for text in reflector.sentences("engine") if "hangs: no answer to" in text] == [
+            "the engine of main hangs: no answer to 6 pings"
+        ]
+
+
 async def test_a_runner_that_comes_later_adopts_the_engine_and_its_sessions(
     short_dir: Path, program: Program
 ) -> None:
