@@ -138,6 +138,11 @@ class Appliance:
             await asyncio.gather(self._watching, return_exceptions=True)
         self._pair = self._watching = None
 
+    async def _ask_pair(self) -> None:
+        """What is known of the other half may be a second old, and so may be wrong just now."""
+        if self._pair is not None:
+            await self._pair.ask()
+
     def refusal(self, instance: str | None = None) -> str | None:
         """Why this half of a pair, or one instance of it, cannot be spared now; None where it can.
 
@@ -555,6 +560,7 @@ class Appliance:
         version = program.version if program else runner.health.version
         if upgrade and program is None:
             return {"instance": instance, "changed": False, "peers": 0, "version": version}
+        await self._ask_pair()
         if not force and (reason := self._no_time_for_a_restart(runner)):
             raise Refused(reason, "wait until `rrctl status` has no problem, or use --force")
         peers = sum(peer.up for peer in runner.view.peers.values())
@@ -591,6 +597,7 @@ class Appliance:
     async def drain(self, instance: str | None, wait: float | None, *, force: bool) -> list[Row]:
         """Take one instance or all out of use."""
         wait = WAIT if wait is None else wait
+        await self._ask_pair()
         serving = [runner.name for runner in self._named(instance) if phase(runner) is Phase.SERVING]
         for name in () if force else serving:
             if reason := self.refusal(name):

@@ -78,7 +78,7 @@ class PairWatch:
                 began = time.monotonic()
                 self._look_at_files()
                 await self._listen()
-                await self._ask()
+                await self.ask()
                 self.settle(time.monotonic())
                 await asyncio.sleep(max(0.0, EVERY - (time.monotonic() - began)))
         finally:
@@ -123,7 +123,8 @@ class PairWatch:
             self._listening = True
             self._note("listen", None)
 
-    async def _ask(self) -> None:
+    async def ask(self) -> None:
+        """Ask the other half how it is, now."""
         if self.credentials is None:
             self.problem = self.trouble["certificate"]
             return
@@ -232,6 +233,8 @@ class PairWatch:
         half = f"the other half {self.pair.name}"
         if self.word is None or self.problem:
             return f"{half} cannot be reached: {self.problem}"
+        if difference := next(iter(self._differences.counting()), None):
+            return f"{difference} ({half})"
         for name, runner in self._runners.items():
             if instance in (None, name):
                 why = compare.refusal(name, self._nodes(runner), self._tors(runner), self._there(name))
