@@ -34,7 +34,8 @@ from rr.guard import stale
 from rr.guard.warden import Warden
 from rr.instance import guarding
 from rr.instance.health import EngineState
-from rr.instance.runner import PING_DEADLINE, InstanceRunner, Setting
+from rr.instance.runner import PING_DEADLINE, InstanceRunner
+from rr.instance.wants import Setting
 from rr.ipam.allocations import Changes
 from rr.ipam.keeper import Decision, Keeper
 from rr.ipam.reading import Reading

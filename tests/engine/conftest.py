@@ -19,7 +19,8 @@ from rr.continuity.roster import Roster
 from rr.engine.client import Engine
 from rr.engine.process import EngineProcess, Program, find_program
 from rr.engine.speaker import Half, plan
-from rr.instance.runner import InstanceRunner, Setting
+from rr.instance.runner import InstanceRunner
+from rr.instance.wants import Setting
 from rr.ipam.allocations import Allocations
 from rr.net import Address
 from tests.engine.speaker import Speaker, eventually

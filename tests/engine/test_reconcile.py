@@ -18,7 +18,7 @@ from rr.engine.pb import gobgp_pb2 as pb
 from rr.engine.process import Program
 from rr.engine.reconcile import NeedsRestart, Outcome, Reconciler
 from rr.errors import EngineRefused
-from rr.instance import runner
+from rr.instance import runner, upkeep
 from rr.policy.model import NOTHING, PolicySet
 from rr.policy.rules import Rules
 from tests.engine.conftest import Reflector, loopback_instance, reflecting, setting_of
@@ -399,8 +399,8 @@ async def test_a_runner_that_comes_later_adopts_the_engine_and_its_sessions(
 async def test_tampering_is_found_by_the_next_audit_while_it_runs(
     short_dir: Path, program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "AUDIT_EVERY", 0.2)
-    monkeypatch.setattr(runner, "SETTLE", 0.1)
+    monkeypatch.setattr(upkeep, "AUDIT_EVERY", 0.2)
+    monkeypatch.setattr(upkeep, "SETTLE", 0.1)
     async with reflecting(loopback_instance(), short_dir, program, OWNED) as reflector:
         tor, node = await both_up(reflector)
         node.announce(POD_2)

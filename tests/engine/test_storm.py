@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rr.engine.process import Program
-from rr.instance import runner, storm
+from rr.instance import storm, upkeep
 from tests.engine.conftest import loopback_instance, reflecting
 from tests.engine.speaker import eventually
 from tests.engine.wire import Attributes
@@ -25,7 +25,7 @@ def _short_storm_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storm, "MANY", 2)
     monkeypatch.setattr(storm, "CALM", 0)
     monkeypatch.setattr(storm, "PATIENCE", 1.5)
-    monkeypatch.setattr(runner, "AUDIT_EVERY", 2.5)
+    monkeypatch.setattr(upkeep, "AUDIT_EVERY", 2.5)
 
 
 async def test_what_came_meanwhile_is_seen_afterwards(short_dir: Path, program: Program) -> None:

@@ -16,7 +16,8 @@ from rr.continuity.roster import Roster
 from rr.engine.events import PeerChanged, RouteSeen
 from rr.errors import RRError
 from rr.instance.health import EngineState
-from rr.instance.runner import InstanceRunner, Setting
+from rr.instance.runner import InstanceRunner
+from rr.instance.wants import Setting
 from rr.ipam.allocations import Allocations
 from rr.ipam.keeper import Keeper
 from rr.ipam.reading import Reading
