@@ -38,12 +38,14 @@ def pages() -> dict[str, str]:
     return {"configuration.md": configuration(), "allocations.md": allocations()}
 
 
-def _example(name: str) -> str:
+def example(name: str) -> str:
+    """A file of the examples."""
     return files("rr.config").joinpath("examples", name).read_text()
 
 
-def _prose(name: str) -> str:
-    text = _example(name)
+def prose(name: str) -> str:
+    """A text of the documentation, with the figures in it."""
+    text = example(name)
     return (
         text.replace("{share}", f"{DEFAULT_SHARE:.0%}")
         .replace("{allowance}", str(DEFAULT_ALLOWANCE))
@@ -53,9 +55,9 @@ def _prose(name: str) -> str:
 
 def configuration() -> str:
     """The page on rr.yaml."""
-    example = _example("rr.yaml")
-    parse(example)
-    parts = [NOTE, "# Configuration: rr.yaml", _prose("configuration.md"), _yaml(example), "## Keys"]
+    text = example("rr.yaml")
+    parse(text)
+    parts = [NOTE, "# Configuration: rr.yaml", prose("configuration.md"), _yaml(text), "## Keys"]
     for route, model in models():
         parts += _section(route, model)
     return "\n\n".join(parts) + "\n"
@@ -63,12 +65,9 @@ def configuration() -> str:
 
 def allocations() -> str:
     """The page on allocations.yaml."""
-    example = _example("allocations.yaml")
-    document.parse(example)
-    return (
-        "\n\n".join([NOTE, "# Allocations: allocations.yaml", _yaml(example), _prose("allocations.md")])
-        + "\n"
-    )
+    text = example("allocations.yaml")
+    document.parse(text)
+    return "\n\n".join([NOTE, "# Allocations: allocations.yaml", _yaml(text), prose("allocations.md")]) + "\n"
 
 
 def _yaml(text: str) -> str:
@@ -84,10 +83,11 @@ def _section(route: tuple[str, ...], model: type[Model]) -> Iterator[str]:
 
 
 def _row(name: str, field: FieldInfo) -> str:
-    return f"| `{name}` | {kind_of(field)} | {_default(field)} | {field.description or ''} |"
+    return f"| `{name}` | {kind_of(field)} | {default_of(field)} | {field.description or ''} |"
 
 
-def _default(field: FieldInfo) -> str:
+def default_of(field: FieldInfo) -> str:
+    """What holds where a key is left out."""
     extra = field.json_schema_extra
     if isinstance(extra, dict) and "default" in extra:
         return str(extra["default"])
