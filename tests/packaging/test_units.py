@@ -90,3 +90,14 @@ def test_an_engine_is_stopped_before_its_controller_and_never_for_it() -> None:
     ties = {"Requires", "BindsTo", "Requisite"}
     assert not [line for line in engine if line[0] in ties]
     assert [value for key, value in engine if key == "PartOf"] == ["rr.target"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_what_may_be_written_may_not_be_executed(name: str) -> None:
+    """And nothing is made executable: systemd 252 would mount that anew, and writable."""
+    said = dict(settings(name))
+    assert "ExecPaths" not in said
+    directories = (("RuntimeDirectory", "/run/"), ("StateDirectory", "/var/lib/"))
+    own = {f"{parent}{said[key]}" for key, parent in directories if key in said}
+    assert own | {"/run", "/tmp", "/var/tmp", "/dev/shm"} == set(said["NoExecPaths"].split())
+    assert "/run" in said["ReadOnlyPaths"].split()
