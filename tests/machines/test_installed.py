@@ -35,7 +35,7 @@ NEXT = "99.0"
 PROBE = Path(__file__).with_name("probe.py")
 CHANGING = re.compile(
     r"/(proc|sys|dev|tmp|root|var/(log|cache|tmp|backups)|var/lib/(dpkg|apt|systemd|ucf|python)|run/(systemd|log|lock|utmp)"
-    r"|etc/(\.pwd\.lock|ld\.so\.cache|(passwd|group|shadow|gshadow|subuid|subgid)-))\b"
+    r"|etc/(\.pwd\.lock|ld\.so\.cache|(passwd|group|shadow|gshadow|subuid|subgid)-))(/|$)"
 )
 """What changes by itself, or keeps apt's and systemd's own books."""
 
