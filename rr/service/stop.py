@@ -3,7 +3,7 @@
     restart of the unit        end it, so that its peers keep its routes (docs/continuity.md)
     stop of the unit           drain it first; where that cannot be, close its sessions at once
     the host is switched off   the same
-    the host reboots           the same in a pair, whose other half serves; alone like a restart: peers keep their
+    the host reboots           the same in a pair whose other half takes over; else like a restart: peers keep their
                                routes for the restart time, and a host that is back by then costs no packet
 
 systemd does not tell ExecStop= which of these it is, so it is asked for its jobs.
@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -39,16 +39,17 @@ class Way(StrEnum):
     KEEP = "keep"
     """At once, and peers keep its routes."""
     DRAIN = "drain"
-    """Out of use first, in order."""
+    """Out of use first, in order, whatever that costs: it does not come back soon."""
+    SPARE = "spare"
+    """Drained if the other half of a pair takes over, else kept: it comes back soon."""
 
 
-def way(jobs: Sequence[tuple[str, str]], unit: str, *, paired: Callable[[], bool]) -> Way:
-    """Choose by systemd's jobs, (unit, type) each, whether this is a restart. `paired` is asked only at a reboot."""
+def way(jobs: Sequence[tuple[str, str]], unit: str) -> Way:
+    """Choose by systemd's jobs, (unit, type) each."""
     if (unit, "restart") in jobs:
         return Way.KEEP
-    if any(name in _REBOOTS and kind == "start" for name, kind in jobs):
-        return Way.DRAIN if paired() else Way.KEEP
-    return Way.DRAIN
+    rebooting = any(name in _REBOOTS and kind == "start" for name, kind in jobs)
+    return Way.SPARE if rebooting else Way.DRAIN
 
 
 def read_jobs(listing: str) -> list[tuple[str, str]]:
@@ -62,11 +63,20 @@ def main() -> None:
     name, pid = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else ""
     if not pid.isdecimal():
         return  # It has ended by itself.
-    client = Client(DEFAULT_SOCKET)
-    if way(_jobs(), unit(name), paired=lambda: _paired(client)) is Way.KEEP:
-        print(f"{name}: restarted, peers keep its routes")
+    client, chosen = Client(DEFAULT_SOCKET), way(_jobs(), unit(name))
+    if chosen is Way.KEEP or (chosen is Way.SPARE and not spared(client)):
+        print(f"{name}: it comes back soon, and its peers keep its routes until then")
         return
     stop(client, name, int(pid))
+
+
+def spared(client: Client) -> bool:
+    """Say whether the other half of a pair takes over; alone, or where nobody knows, it does not."""
+    try:
+        pair = client.get("status")["pair"]
+    except RRError:
+        return False
+    return pair is not None and pair["refusal"] is None
 
 
 def stop(client: Client, name: str, pid: int, patience: float = DRAIN_PATIENCE) -> None:
@@ -77,7 +87,7 @@ def stop(client: Client, name: str, pid: int, patience: float = DRAIN_PATIENCE) 
     ours = False
     try:
         ours = drain_state(client, name) == SERVING
-        client.post("drain", instance=name)
+        client.post("drain", instance=name, force="true")
         _until_drained(client, name, time.monotonic() + patience)
     except (RRError, TimeoutError) as error:
         print(f"{name}: not drained, its sessions are closed at once: {error}")
@@ -136,13 +146,6 @@ def _jobs() -> list[tuple[str, str]]:
         encoding="utf-8",
     )
     return read_jobs(listing.stdout)
-
-
-def _paired(client: Client) -> bool:
-    try:
-        return client.get("status")["pair"] is not None
-    except RRError:
-        return False
 
 
 if __name__ == "__main__":

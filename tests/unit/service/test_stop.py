@@ -1,40 +1,44 @@
 """How the engine of a unit that stops is ended: by what systemd is about, and by what rrd can do for it."""
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from rr.cli.client import Client, Rejected
 from rr.errors import ControllerUnavailable
-from rr.service.stop import Way, read_jobs, stop, way
+from rr.service.stop import Way, read_jobs, spared, stop, way
 
 UNIT = "rr-engine@main.service"
 
 
-def nobody_asks() -> bool:
-    raise AssertionError("only a reboot asks for the pair")
+@pytest.mark.parametrize(
+    ("listing", "expected"),
+    [
+        (f"1207 {UNIT} restart running", Way.KEEP),
+        (f"1207 {UNIT} stop running", Way.DRAIN),
+        (f"12 rr-engine@other.service restart running\n13 {UNIT} stop running", Way.DRAIN),
+        (f"13 {UNIT} stop running\n14 poweroff.target start waiting", Way.DRAIN),
+        (f"13 {UNIT} stop running\n14 reboot.target start waiting", Way.SPARE),
+        (f"13 {UNIT} stop running\n14 kexec.target start waiting", Way.SPARE),
+        ("No jobs running.", Way.DRAIN),
+        ("", Way.DRAIN),
+    ],
+)
+def test_the_way_out_follows_from_what_systemd_is_about(listing: str, expected: Way) -> None:
+    assert way(read_jobs(listing), UNIT) is expected
 
 
 @pytest.mark.parametrize(
-    ("listing", "paired", "expected"),
-    [
-        (f"1207 {UNIT} restart running", nobody_asks, Way.KEEP),
-        (f"1207 {UNIT} stop running", nobody_asks, Way.DRAIN),
-        (f"12 rr-engine@other.service restart running\n13 {UNIT} stop running", nobody_asks, Way.DRAIN),
-        (f"13 {UNIT} stop running\n14 poweroff.target start waiting", nobody_asks, Way.DRAIN),
-        (f"13 {UNIT} stop running\n14 reboot.target start waiting", lambda: True, Way.DRAIN),
-        (f"13 {UNIT} stop running\n14 reboot.target start waiting", lambda: False, Way.KEEP),
-        (f"13 {UNIT} stop running\n14 kexec.target start waiting", lambda: False, Way.KEEP),
-        ("No jobs running.", nobody_asks, Way.DRAIN),
-        ("", nobody_asks, Way.DRAIN),
-    ],
+    ("pair", "expected"),
+    [(None, False), ({"refusal": "the other half rr-b cannot be reached"}, False), ({"refusal": None}, True)],
 )
-def test_the_way_out_follows_from_what_systemd_is_about(
-    listing: str, paired: Callable[[], bool], expected: Way
-) -> None:
-    assert way(read_jobs(listing), UNIT, paired=paired) is expected
+def test_at_a_reboot_a_half_is_drained_only_where_the_other_takes_over(pair: Any, expected: bool) -> None:
+    rrd = Rrd("serving")
+    rrd.pair = pair
+    assert spared(rrd) is expected
+    assert spared(Rrd()) is False
 
 
 class Rrd(Client):
@@ -46,15 +50,17 @@ class Rrd(Client):
         self.drains = drains
         self.pretends = pretends
         self.posted: list[str] = []
+        self.pair: Any = None
 
     def get(self, resource: str, timeout: float = 1.0, **parameters: Any) -> Any:
         if not self.states:
             raise ControllerUnavailable("rrd does not answer")
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-        return {"instances": [{"instance": "main", "drain": {"state": state}}]}
+        return {"instances": [{"instance": "main", "drain": {"state": state}}], "pair": self.pair}
 
     def post(self, resource: str, body: str = "", timeout: float = 1.0, **parameters: Any) -> Any:
         self.posted.append(resource)
+        assert resource != "drain" or parameters["force"] == "true"
         if resource == "drain" and not self.drains:
             raise Rejected(409, "the other half lacks a peer")
         if resource == "undrain" and not self.pretends:
