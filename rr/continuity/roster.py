@@ -4,7 +4,7 @@ A restarted speaker waits for the End-of-RIB of its peers before it sends any ro
 GoBGP waits only for peers that it knows. Peers that dial in from a range are known to nobody but this roster.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -37,52 +37,66 @@ class Roster:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.peers: dict[Address, Known] = {}
-        self._written: dict[Address, Known] = {}
+        self._peers: dict[Address, Known] = {}
+        self._up: frozenset[Address] = frozenset()
+        self._alive = 0.0
+        """Unix time at which those were up."""
+        self._changed = False
+        self._written = 0.0
+
+    @property
+    def peers(self) -> dict[Address, Known]:
+        """Whoever is up, or was and is awaited."""
+        return {
+            a: replace(known, seen=self._alive) if a in self._up else known
+            for a, known in self._peers.items()
+        }
 
     def load(self) -> None:
         """Take what the file says. Raises StateError where it is unreadable or corrupt; then nobody is known."""
-        self.peers = {known.address: known for known in _read(self.file)}
-        self._written = dict(self.peers)
+        self._peers = {known.address: known for known in _read(self.file)}
+        self._up, self._changed = frozenset(), False
 
     def fresh(self, now: float, within: float) -> dict[Address, Known]:
         """The peers that were up less than `within` seconds ago, and so may still forward by what they heard."""
         return {a: known for a, known in self.peers.items() if -_SKEW <= now - known.seen <= within}
 
-    def see(self, up: Iterable[Address], now: float, awaited: Iterable[Address] = ()) -> None:
+    def see(self, up: frozenset[Address], now: float, awaited: Set[Address] = frozenset()) -> None:
         """Take note of who is up now; whoever is not is forgotten, unless it is still awaited after a restart."""
-        kept = {a: self.peers[a] for a in awaited if a in self.peers}
-        current = {a: replace(self.peers.get(a) or Known(a, now), seen=now) for a in up}
-        self.peers = kept | current
+        if up != self._up or not self._peers.keys() <= up | awaited:
+            peers = self.peers
+            self._peers = {a: peers[a] for a in awaited if a in peers}
+            self._peers |= {a: peers.get(a) or Known(a, now) for a in up}
+            self._up, self._changed = up, True
+        self._alive = now
 
     def learn(self, address: Address, families: tuple[str, ...], graceful: tuple[str, ...]) -> None:
         """Take note of what a peer's session can do."""
-        if known := self.peers.get(address):
-            self.peers[address] = replace(known, families=families, graceful=graceful)
+        known = self._peers.get(address)
+        if known and (known.families, known.graceful) != (families, graceful):
+            self._peers[address] = replace(known, families=families, graceful=graceful)
+            self._changed = True
 
     def due(self, every: float) -> bool:
         """Say whether the file lacks something: who is up and what they can do, or when they last were."""
-        if self.peers.keys() != self._written.keys():
-            return True
-        return any(
-            (known.families, known.graceful) != (old.families, old.graceful) or known.seen - old.seen >= every
-            for old, known in ((self._written[a], known) for a, known in self.peers.items())
-        )
+        return self._changed or (bool(self._up) and self._alive - self._written >= every)
 
     def save(self) -> None:
         """Replace the file. Raises StateError, and then the old one is still whole."""
-        peers = dict(self.peers)
+        peers, alive, changed = self.peers, self._alive, self._changed
+        self._changed = False  # what changes while it is written is written the next time
         try:
             files.save(self.file, _VERSION, {"peers": [_entry(known) for known in peers.values()]})
         except OSError as error:
+            self._changed = changed
             wrong = f"the roster cannot be written to {self.file} ({error.strerror})"
             right = "make room and see that state_dir is writable; until then a restart of the host is a cold start"
             raise StateError(wrong, right) from error
-        self._written = peers
+        self._written = alive
 
     def forget(self) -> None:
         """Nobody is to be taken back: the engine was ended in order, so its peers have dropped its routes."""
-        self.peers, self._written = {}, {}
+        self._peers, self._up, self._changed = {}, frozenset(), False
         try:
             self.file.unlink(missing_ok=True)
         except OSError as error:

@@ -245,10 +245,10 @@ class Reconciler:
             outcome.said += await shutdown.close(self.engine, plan.farewell)
         groups = dict(map(speaker.read_group, await self.engine.groups()))
         ranges = speaker.read_ranges(await self.engine.ranges())
-        outcome.peers = await self.engine.peers()
+        opening = not ranges
+        outcome.peers = await self._await_nobody(plan, returning, await self.engine.peers(), opening=opening)
         peers = await self._keep_out(plan, outcome.peers, outcome)
         self.syncing = _syncing(peers)
-        opening = not ranges
         await self._groups(plan, groups, ranges, outcome)
         await self._hand_back(plan, peers, returning.awaited if returning else frozenset(), outcome)
         if opening and returning:
@@ -319,6 +319,23 @@ class Reconciler:
                 await self.engine.delete_range(prefix, name)
                 del ranges[prefix]
         await self.engine.update_group(speaker.group_message(name, after))
+
+    async def _await_nobody(
+        self, plan: Plan, returning: Returning | None, peers: list[pb.Peer], *, opening: bool
+    ) -> list[pb.Peer]:
+        """Have the engine wait for a peer that never comes while others come back; answer all peers but that.
+
+        As soon as it waits for nobody, it sends everything to everybody in one step, under its main lock: seconds at a
+        thousand nodes, and again for every ToR. While it waits, it sends each peer its part when that peer's time has
+        come.
+        """
+        others = [peer for peer in peers if _address(peer) != speaker.NOBODY]
+        there = len(others) < len(peers)
+        if there and not (returning and returning.under_way):
+            await self.engine.delete_peer(speaker.NOBODY)
+        elif opening and returning and not there:
+            await self.engine.add_peer(speaker.nobody(plan))
+        return others
 
     async def _take_back(self, returning: Returning, peers: list[pb.Peer], outcome: Outcome) -> None:
         """Tell a restarted engine of the nodes that were up: before ToRs, which wait for them, and before ranges."""

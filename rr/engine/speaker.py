@@ -24,8 +24,10 @@ _BFD_INTERVAL = 300_000
 """Microseconds between BFD packets; three lost ones are a failure."""
 _BFD_MULTIPLIER = 3
 _BGP_PORT = 179
-_TOR_DEFERRAL = 5
-"""Seconds that a restarted engine waits for others on a ToR's account: the nodes' routes were in before the ToR was."""
+_TOR_DEFERRAL, _NODE_DEFERRAL = 1, 5
+"""Seconds after which a restarted engine sends a peer everything: ToRs come when the nodes' routes are in."""
+NOBODY = ip_address("0.0.0.1")
+"""The address of a peer that never comes: while it is awaited, nobody waits for all the others."""
 _KEPT_OUT = "kept out"
 _GTSM_TTL = 255
 """RFC 5082: a directly connected peer's packets arrive with the TTL they were sent with."""
@@ -80,6 +82,8 @@ class Returning:
     """Whether ToRs and ranges must wait; a later run lets them in."""
     awaited: frozenset[Address] = frozenset()
     """Nodes that are not to be handed back to their range yet."""
+    under_way: bool = False
+    """Whether anybody is still to come back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +121,16 @@ def returning_nodes(plan: Plan, addresses: Iterable[Address]) -> dict[Address, E
     found = {}
     for address in addresses:
         if address not in plan.peers and address not in plan.kept_out and (own := range_of(plan, address)):
-            session = replace(plan.groups[plan.ranges[own]], passive=False)
+            group = plan.groups[plan.ranges[own]]
+            session = replace(group, passive=False, deferral_time=min(_NODE_DEFERRAL, group.deferral_time))
             found[address] = ExplicitPeer(session, _BGP_PORT, _source(plan.identity.listen, address))
     return found
+
+
+def nobody(plan: Plan) -> pb.Peer:
+    """The peer that never comes: it waits to be dialed, from an address that nobody has (RFC 1122, section 3.2.1.3)."""
+    session = next(iter(plan.groups.values()))
+    return peer_message(NOBODY, ExplicitPeer(replace(session, password=""), _BGP_PORT, ""))
 
 
 def keeps_session(before: ExplicitPeer, after: ExplicitPeer) -> bool:

@@ -53,7 +53,8 @@ class Continuity:
             return None
         awaited = comeback.awaited(now)
         nodes = speaker.returning_nodes(plan, comeback.known.keys() - (comeback.missing - awaited))
-        return Returning(nodes, comeback.holds_tors(now), frozenset(awaited))
+        under_way = self.restarting or not comeback.over(now)
+        return Returning(nodes, comeback.holds_tors(now), frozenset(awaited), under_way)
 
     def taken_back(self, nodes: int) -> None:
         """The engine was told of this many nodes."""
@@ -110,7 +111,7 @@ class Continuity:
             self.roster.learn(events.address(peer.state.neighbor_address), *speaker.read_families(peer))
 
     def _take_note(self) -> None:
-        up = [peer.address for peer in self._present()]
+        up = frozenset(address for address, peer in self._view.peers.items() if peer.up)
         self.roster.see(up, time.time(), self.comeback.awaited(time.monotonic()))
 
     def _present(self) -> list[Present]:

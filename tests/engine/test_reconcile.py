@@ -17,6 +17,7 @@ from rr.engine.client import EXPORT, IMPORT, Engine
 from rr.engine.pb import gobgp_pb2 as pb
 from rr.engine.process import Program
 from rr.engine.reconcile import NeedsRestart, Outcome, Reconciler
+from rr.engine.speaker import NOBODY
 from rr.errors import EngineRefused
 from rr.instance import runner, upkeep
 from rr.policy.model import NOTHING, PolicySet
@@ -337,6 +338,12 @@ async def test_a_killed_engine_comes_back_with_its_policy(short_dir: Path, progr
         node.announce(VIP)
         await tor.dial("127.0.0.1", reflector.instance.port)
         await eventually(lambda: set(tor.held()) == {POD_1, VIP}, "its own routes and only these")
+        await eventually(lambda: not reflector.runner.continuity.restarting, "nobody is awaited any more")
+        await reflector.applied()
+        engine = Engine(reflector.runner.process.socket)
+        listed = {peer.state.neighbor_address for peer in await engine.peers()}
+        await engine.close()
+        assert str(NOBODY) not in listed
 
 
 async def test_a_hung_engine_is_ended_and_replaced(

@@ -23,7 +23,7 @@ def reread(roster: Roster) -> Roster:
 
 
 def test_what_was_saved_is_read_back(roster: Roster) -> None:
-    roster.see([ONE, TWO], 1000.0)
+    roster.see(frozenset({ONE, TWO}), 1000.0)
     roster.learn(ONE, ("ipv4", "ipv6"), ("ipv4",))
     roster.save()
     assert reread(roster).peers == {
@@ -49,7 +49,7 @@ def test_a_missing_file_is_an_empty_roster(roster: Roster) -> None:
     ids=["half", "edited", "of another version", "empty", "a list"],
 )
 def test_a_damaged_file_is_refused_and_nobody_is_known(roster: Roster, damage: "object") -> None:
-    roster.see([ONE], 1000.0)
+    roster.see(frozenset({ONE}), 1000.0)
     roster.save()
     roster.file.write_text(damage(roster.file.read_text()))  # type: ignore[operator]
     found = Roster(roster.file)
@@ -64,37 +64,37 @@ def test_a_damaged_file_is_refused_and_nobody_is_known(roster: Roster, damage: "
 def test_a_peer_is_fresh_for_its_restart_time_and_never_from_the_future(
     roster: Roster, now: float, known: bool
 ) -> None:
-    roster.see([ONE], 1000.0)
+    roster.see(frozenset({ONE}), 1000.0)
     assert (ONE in roster.fresh(now, 120)) is known
 
 
 def test_who_is_down_is_forgotten_unless_awaited_and_keeps_its_time(roster: Roster) -> None:
-    roster.see([ONE, TWO], 1000.0)
-    roster.see([TWO], 1010.0, awaited=[ONE])
+    roster.see(frozenset({ONE, TWO}), 1000.0)
+    roster.see(frozenset({TWO}), 1010.0, awaited={ONE})
     assert {a: known.seen for a, known in roster.peers.items()} == {ONE: 1000.0, TWO: 1010.0}
-    roster.see([TWO], 1020.0)
+    roster.see(frozenset({TWO}), 1020.0)
     assert set(roster.peers) == {TWO}
 
 
 def test_the_file_is_due_when_somebody_comes_or_goes_or_can_more_or_after_a_while(roster: Roster) -> None:
     assert not roster.due(15)
-    roster.see([ONE], 1000.0)
+    roster.see(frozenset({ONE}), 1000.0)
     assert roster.due(15)
     roster.save()
-    roster.see([ONE], 1014.9)
+    roster.see(frozenset({ONE}), 1014.9)
     assert not roster.due(15)
     roster.learn(ONE, ("ipv4",), ("ipv4",))
     assert roster.due(15)
     roster.save()
-    roster.see([ONE], 1030.0)
+    roster.see(frozenset({ONE}), 1030.0)
     assert roster.due(15)
     roster.save()
-    roster.see([], 1031.0)
+    roster.see(frozenset(), 1031.0)
     assert roster.due(15)
 
 
 def test_a_roster_that_was_forgotten_is_gone_from_disk_too(roster: Roster) -> None:
-    roster.see([ONE], 1000.0)
+    roster.see(frozenset({ONE}), 1000.0)
     roster.save()
     roster.forget()
     assert not roster.file.exists()
@@ -104,6 +104,6 @@ def test_a_roster_that_was_forgotten_is_gone_from_disk_too(roster: Roster) -> No
 def test_a_folder_that_cannot_be_written_is_said_with_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "roster").write_text("a file where the folder should be")
     roster = Roster(tmp_path / "roster" / "main.json")
-    roster.see([ONE], 1000.0)
+    roster.see(frozenset({ONE}), 1000.0)
     with pytest.raises(StateError, match="state_dir is writable"):
         roster.save()
