@@ -1,5 +1,6 @@
 """Dual stack: prefixes of both families over sessions of both families, on either side of the reflector."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +68,16 @@ def rack(shared_net: Network) -> Rack:
         },
     )
     all_established(*rack.nodes.values(), *rack.tors.values())
+    # ToRs are sent everything once more after they came up; a scenario that listens must not hear that.
+    eventually(lambda: sent_again(appliance) >= len(tors), 20, "ToRs were sent their routes again")
     return rack
+
+
+def sent_again(appliance: Appliance) -> int:
+    """How many peers were sent their routes once more, as rrd's log says."""
+    assert appliance.process is not None
+    lines = map(json.loads, filter(None, appliance.process.log.read_text().splitlines()))
+    return sum(line["peers"] for line in lines if "sent them again" in line["event"])
 
 
 OFF_FAMILY = {("gobgp", "ipv4"): 6, ("gobgp", "ipv6"): 4}

@@ -128,8 +128,11 @@ class MemoryAppliance:
         self.held = False
         self.subscribers: list[asyncio.Queue[Row | None]] = []
         self.asked: list[str] = []
+        self.looks = 0
+        """How often somebody asked for the status."""
 
     def status(self) -> Row:
+        self.looks += 1
         return self.status_row
 
     def check(self) -> Row:

@@ -72,6 +72,9 @@ def test_a_controller_that_is_restarted_meanwhile_is_waited_for(rrd: Background,
     def restart() -> None:
         while not rrd.appliance.asked:
             time.sleep(0.01)
+        before = rrd.appliance.looks
+        while rrd.appliance.looks == before:  # rrctl has its answer, and follows the drain
+            time.sleep(0.01)
         rrd.restart(pause=1.0)
         rrd.appliance.status_row["instances"][0]["drain"]["state"] = "drained"
 
