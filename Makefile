@@ -9,7 +9,7 @@ ANY_PYTHON = $(if $(wildcard $(PY)),$(PY),$(PYTHON))
 # The engine in use goes before any other on PATH, for whatever the targets start.
 ENGINE := GOBGPD='$(CURDIR)/.engine/bin/gobgpd' PATH='$(CURDIR)/.engine/bin:$(PATH)'
 # What the scenarios need from Debian: the far sides of the sessions, and tools.
-TEST_PACKAGES := frr bird2 exabgp iproute2 systemd debhelper lintian man-db prometheus zsh keepalived
+TEST_PACKAGES := frr bird2 exabgp iproute2 systemd python3 debhelper lintian man-db prometheus zsh keepalived
 # What the machines need that boot systemd: their base system, their container, a way in.
 MACHINE_PACKAGES := debootstrap systemd-container openssh-client
 PROTO  := $(wildcard rr/engine/proto/api/*.proto)
@@ -74,7 +74,7 @@ docs: venv proto  ## write the generated reference pages in docs/
 	@for module in $(subst /,.,$(basename $(REFERENCE))); do $(PY) -m $$module docs || exit; done
 
 deb: venv proto  ## the Debian package in dist/, as any user (ARGS="--arch arm64")
-	@packaging/test-packages.sh debhelper
+	@packaging/test-packages.sh python3 debhelper
 	@PYTHONPATH='$(CURDIR)' $(PY) packaging/deb.py $(ARGS) dist
 
 clean:  ## remove everything that was made, the engine and the environment too

@@ -6,6 +6,7 @@ sessions that are lost again and again.
 """
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -19,6 +20,8 @@ _TOLERATED = frozenset(
 )
 TOLERATED_AT_ONCE = 100
 """Malformed UPDATEs that cost no session and are as bad as one that does."""
+LARGEST = 64 << 20
+"""Bytes past which the log is begun anew: it lies in memory, and whoever sends garbage makes it grow."""
 _MOST = 1 << 20
 """Bytes of the log that are read at once; where it grows faster, some are passed over."""
 
@@ -62,6 +65,9 @@ class EngineLog:
                 file.seek(self._position)
                 data = self._rest + file.read(_MOST)
                 self._position = file.tell()
+            if end > LARGEST:
+                # The engine appends, so it goes on at the beginning; the lines of this moment are the loss.
+                os.truncate(self.path, 0)
         except OSError:
             return []
         *lines, self._rest = data.split(b"\n")

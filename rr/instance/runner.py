@@ -160,7 +160,10 @@ class InstanceRunner(Wants):
         if self.process.pid() is not None:
             return True
         if self.program is None:
-            raise EngineUnavailable(f"nobody listens on {self.process.socket}", "start the engine's unit")
+            raise EngineUnavailable(
+                f"nobody listens on {self.process.socket}",
+                f"start the engine's unit (systemctl start rr-engine@{self.name})",
+            )
         self.process.start(self.program)
         return False
 
@@ -193,7 +196,9 @@ class InstanceRunner(Wants):
     async def _hangs(self, why: str) -> None:
         """Say it, and end the engine where we start it: whoever reaches for it next starts another."""
         if self.program is None:
-            raise EngineUnavailable(f"it hangs: {why}", "restart the engine's unit")
+            raise EngineUnavailable(
+                f"it hangs: {why}", f"restart the engine's unit (systemctl restart rr-engine@{self.name})"
+            )
         self._say("engine", self.name, f"the engine of {self.name} hangs: {why}")
         await self._end(Cause.HUNG, f"it hung, {why}")
 
@@ -204,7 +209,9 @@ class InstanceRunner(Wants):
 
     async def _replace_engine(self, error: NeedsRestart) -> None:
         if self.program is None:
-            raise EngineRefused(str(error), "restart the engine's unit")
+            raise EngineRefused(
+                str(error), f"restart the engine's unit (systemctl restart rr-engine@{self.name})"
+            )
         self._say("engine", self.name, f"the engine of {self.name} is restarted: {error}")
         if error.same_speaker:
             await self.process.kill()

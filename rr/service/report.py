@@ -24,6 +24,8 @@ async def tell(
 
     Runs in the event loop on purpose: a loop that hangs says nothing, and the watchdog ends it.
     """
+    if notifier.address is None:
+        await asyncio.get_running_loop().create_future()  # nobody asks, ever
     # Past that rrctl says what is missing; systemd could only start us again, and that would help nobody.
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(_settled(healths, serving), START_PATIENCE)

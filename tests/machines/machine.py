@@ -36,7 +36,8 @@ NETWORK = "[Match]\nName=eth0\n\n[Network]\nLinkLocalAddressing=ipv6\nIPv6Accept
 NSPAWN_LEAVES = Path("/run/systemd/nspawn/propagate")
 UP = ("running", "degraded")
 POWEROFF = signal.SIGRTMIN + 4
-"""What tells systemd to power off. `systemctl` would be a process of ours, for whose end it then waits."""
+REBOOT = signal.SIGRTMIN + 5
+"""What tell systemd to power off and to reboot. `systemctl` would be a process of ours, for whose end it then waits."""
 UNSUITABLE = ("dev-hugepages.mount", "sys-fs-fuse-connections.mount")
 """Units that a container must not have."""
 
@@ -191,6 +192,16 @@ class Machine:
         """Reboot in order: units stop, then everything starts anew on the same disk."""
         self.shut_down(timeout)
         self.start(timeout)
+
+    def reboot_itself(self, timeout: float = BOOT_SECONDS) -> None:
+        """Reboot as `systemctl reboot` does: unlike `reboot` it knows that it comes back, and its network stays."""
+        assert self.leader is not None
+        before = self.leader
+        os.kill(before, REBOOT)
+        eventually(lambda: not alive(before), timeout, f"{self.name} goes down")
+        self.leader = eventually(self._find_leader, 10, f"PID 1 of {self.name}")
+        self.wait_running(timeout)
+        self._own_controllers(timeout)
 
     def shut_down(self, timeout: float = BOOT_SECONDS) -> None:
         """Switch it off in order, and wait until it is off."""

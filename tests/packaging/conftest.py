@@ -1,7 +1,11 @@
 """The Debian package, built once for all tests."""
 
+import atexit
+import functools
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -21,9 +25,17 @@ def build(folder: Path, *options: str) -> Path:
     return Path(ran.stdout.strip())
 
 
+@functools.cache
+def built(*options: str) -> Path:
+    """The package of the sources, built once for whoever asks, and gone when the tests end."""
+    folder = tempfile.mkdtemp(prefix="rr-package-")
+    atexit.register(shutil.rmtree, folder)
+    return build(Path(folder), *options)
+
+
 @pytest.fixture(scope="session")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("package"))
+def package() -> Path:
+    return built()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rr.guard import ghosts, queues, stale
+from rr.guard import garbage, ghosts, queues, stale
 from rr.guard.garbage import TOLERATED_AT_ONCE, EngineLog
 from rr.guard.ghosts import Entry, Ghosts
 from rr.guard.queues import Queue, Stalls
@@ -185,6 +185,26 @@ def test_every_kind_of_garbage_that_ends_a_session_counts(tmp_path: Path, what: 
     log.news()
     write(path, f"Session will be reset due to malformed BGP {what}")
     assert log.news() == {PEER: 1}
+
+
+def test_a_log_that_grows_too_large_is_begun_anew_and_followed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(garbage, "LARGEST", 500)
+    path = tmp_path / "gobgpd.log"
+    path.touch()
+    log = EngineLog(path)
+    log.news()
+    with path.open("a") as engine:
+        line = json.dumps({"msg": RESET, "Key": str(PEER)}) + "\n"
+        engine.write(line * 9)
+        engine.flush()
+        assert log.news() == {PEER: 9}
+        assert path.stat().st_size == 0
+        engine.write(line)
+        engine.flush()
+        assert log.news() == {PEER: 1}
+        assert path.stat().st_size == len(line)
 
 
 def test_a_line_that_is_written_in_two_parts_counts_once(tmp_path: Path) -> None:

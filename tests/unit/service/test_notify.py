@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -105,6 +106,16 @@ async def test_ready_is_said_only_when_each_instance_is_in_force_or_says_why_not
         assert heard == {"READY": "1", "STATUS": "as it is"}
     finally:
         telling.cancel()
+
+
+async def test_where_nobody_asks_nothing_is_worked_out() -> None:
+    serving, asked = asyncio.Event(), Mock(return_value="well")
+    serving.set()
+    telling = asyncio.create_task(tell(Notifier(None), list, asked, serving))
+    await asyncio.sleep(0.2)
+    assert not telling.done(), "rrd would take that for a fault"
+    asked.assert_not_called()
+    telling.cancel()
 
 
 async def test_the_watchdog_hears_from_the_loop_thrice_within_its_time_and_nothing_while_it_hangs(
