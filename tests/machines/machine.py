@@ -194,20 +194,15 @@ class Machine:
         self.start(timeout)
 
     def reboot_itself(self, timeout: float = BOOT_SECONDS) -> None:
-        """Reboot as `systemctl reboot` does: unlike `reboot` it knows that it comes back, and its network stays."""
-        assert self.leader is not None
-        before = self.leader
-        os.kill(before, REBOOT)
-        eventually(lambda: not alive(before), timeout, f"{self.name} goes down")
-        self.leader = eventually(self._find_leader, 10, f"PID 1 of {self.name}")
-        self.wait_running(timeout)
-        self._own_controllers(timeout)
+        """Reboot as `systemctl reboot` does: unlike with `reboot`, systemd knows that it comes back."""
+        self.shut_down(timeout, REBOOT)
+        self.start(timeout)
 
-    def shut_down(self, timeout: float = BOOT_SECONDS) -> None:
+    def shut_down(self, timeout: float = BOOT_SECONDS, how: int = POWEROFF) -> None:
         """Switch it off in order, and wait until it is off."""
         assert self._nspawn is not None
         assert self.leader is not None
-        os.kill(self.leader, POWEROFF)
+        os.kill(self.leader, how)
         self._nspawn.wait(timeout)
         self._gone()
 
