@@ -18,7 +18,7 @@ REFERENCE := $(wildcard rr/*/reference.py tests/*/reference.py)
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv engine engine-api proto demo test lint format bench lock docs deb clean
+.PHONY: help venv ansible-venv engine engine-api proto demo test lint format bench lock docs deb clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,12 @@ $(STAMPS)/proto: $(PROTO) packaging/compile_proto.py | $(STAMPS)/venv
 	@$(PY) packaging/compile_proto.py
 	@touch $@
 
+ansible-venv: $(STAMPS)/ansible
+$(STAMPS)/ansible: requirements-ansible.lock | $(STAMPS)/venv
+	@$(PY) -m venv $(VENV)/ansible
+	@$(VENV)/ansible/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --requirement requirements-ansible.lock
+	@touch $@
+
 engine:  ## find gobgpd, or bring Debian's into .engine without root
 	@$(ANY_PYTHON) packaging/engine >/dev/null
 
@@ -42,7 +48,7 @@ engine-api:
 demo: venv proto engine  ## one appliance, two racks, told as a story (ARGS="--once --json")
 	@$(ENGINE) $(VENV)/bin/rrctl demo $(ARGS)
 
-test: venv proto engine-api  ## all tests; without root those in namespaces and on booted machines are left out
+test: venv ansible-venv proto engine-api  ## all tests; without root those in namespaces and on booted machines are left out
 	@packaging/test-packages.sh $(TEST_PACKAGES) $(MACHINE_PACKAGES)
 	@if [ "$$(id -u)" -eq 0 ]; then \
 		PYTHONPATH=.:packaging $(PY) -m tests.machines >/dev/null; \
@@ -52,11 +58,12 @@ test: venv proto engine-api  ## all tests; without root those in namespaces and 
 		$(ENGINE) $(PY) -m pytest -m 'not root' $(ARGS); \
 	fi
 
-lint: venv proto  ## ruff and mypy --strict
+lint: venv ansible-venv proto  ## ruff, mypy --strict, and ansible-lint at its strictest
 	@status=0; \
 	for check in 'ruff check' 'ruff format --check' mypy; do \
 		$(VENV)/bin/$$check || status=1; \
 	done; \
+	cd ansible && LC_ALL=C.UTF-8 PATH='$(CURDIR)/$(VENV)/ansible/bin':"$$PATH" ansible-lint -q --offline --profile production || status=1; \
 	exit $$status
 
 format: venv  ## put the code into ruff's format

@@ -10,13 +10,14 @@ export UV_CUSTOM_COMPILE_COMMAND='make lock' UV_SYSTEM_CERTS=true
 
 compile() {
     "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-        --no-emit-index-url --no-emit-find-links ${UPGRADE:+--upgrade} pyproject.toml "$@"
+        --no-emit-index-url --no-emit-find-links ${UPGRADE:+--upgrade} "$@"
 }
 
-compile --output-file requirements.lock
-compile --group dev --constraint requirements.lock --output-file requirements-dev.lock
+compile pyproject.toml --output-file requirements.lock
+compile pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock
+compile --group ansible --output-file requirements-ansible.lock
 
-if grep -nE '://|file:|--(extra-)?index|--find-links' requirements.lock requirements-dev.lock; then
+if grep -nE '://|file:|--(extra-)?index|--find-links' requirements.lock requirements-dev.lock requirements-ansible.lock; then
     echo 'lock: a lock file names a host or a path; see the lines above' >&2
     exit 1
 fi

@@ -92,7 +92,11 @@ def _host_problems(client: Client, loaded: "Config") -> Sequence["Problem"]:
     listen = loaded.http.listen
     return check_host(
         loaded,
-        own={(ip_address(address), speaker["port"]) for speaker in held for address in speaker["listen"]},
+        own={
+            (ip_address(address), speaker["port"])
+            for speaker in held
+            for address in (*speaker["listen"], *speaker.get("floating", ()))
+        },
         serving=listen if serving in (str(listen), listen.model_dump()) else None,
         privileged=os.geteuid() != 0,
     )

@@ -91,6 +91,7 @@ class Machine:
         )
         if mirror is not None:
             files["etc/apt/sources.list.d/debian.sources"] = mirror.sources()
+            files["etc/apt/apt.conf.d/90host"] = mirror.settings()
         for path, text in files.items():
             self._install(path, text)
         self._link(
@@ -251,7 +252,7 @@ class Machine:
             "--",
         ]
         clean = ["env", "--ignore-environment", *(f"{key}={value}" for key, value in ENVIRONMENT.items())]
-        become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--"] if user else []
+        become = ["runuser", "--user", user, "--"] if user else []
         return [*enter, *clean, *become, *map(str, command)]
 
     def run(

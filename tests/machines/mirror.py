@@ -17,6 +17,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from tests.lab.network import Host, Network
+from tests.lab.process import run
 from tests.machines.base import SUITE, cache, mirror
 
 PORT = 3142
@@ -54,6 +55,12 @@ class Mirror:
             "Signed-By": "/usr/share/keyrings/debian-archive-keyring.gpg",
         }
         return "".join(f"{name}: {value}\n" for name, value in fields.items())
+
+    @staticmethod
+    def settings() -> str:
+        """What the host's apt says of the age of lists: its mirror may be a snapshot of another day."""
+        lines = run(["apt-config", "dump"]).splitlines(keepends=True)
+        return "".join(line for line in lines if line.startswith("Acquire::Check-"))
 
     def file(self, path: str) -> Path:
         """A file of the mirror as a local one; raises HTTPError or another OSError."""

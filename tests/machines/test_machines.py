@@ -53,6 +53,7 @@ def test_files_and_commands_go_in_and_answers_come_out(machine: Machine, tmp_pat
     (tmp_path / "hear").write_text("#!/bin/sh\nread word; echo got $word\n")
     machine.copy(tmp_path / "hear", "/usr/local/bin/hear", mode=0o755)
     assert machine.run("hear", stdin="it\n") == "got it\n"
+    assert machine.run("whoami", user="nobody") == "nobody\n"
     assert machine.tell("cat", "/etc/new/folder/secret", user="nobody").exit == 1
     with pytest.raises(CommandFailed, match="exit 3"):
         machine.run("sh", "-c", "exit 3")

@@ -92,6 +92,8 @@ def test_ports_that_rrd_itself_holds_are_no_problem(rrd: Background, rrctl: Rrct
         assert rrctl("config", "validate", _file(tmp_path, renamed, port)).err == ""
         ran = rrctl("config", "validate", _file(tmp_path, port=port))
         assert (ran.code, ran.err) == (0, "")
+        rrd.appliance.config_row["config"]["instances"]["main"] |= {"listen": [], "floating": ["127.0.0.1"]}
+        assert rrctl("config", "validate", _file(tmp_path, port=port)).err == ""
         rrd.stop_serving()
         assert rrctl("config", "validate", _file(tmp_path, port=port)).code == 1
 

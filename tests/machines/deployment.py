@@ -1,0 +1,171 @@
+"""A pair as an operator deploys it: bare machines, the example inventory, and ansible over ssh from a third host."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from tests.lab.network import Network
+from tests.lab.peer import Remote
+from tests.lab.process import CommandFailed, run
+from tests.lab.wait import eventually
+from tests.machines.machine import Machine
+from tests.machines.mirror import Mirror
+
+ROOT = Path(__file__).parents[2]
+ANSIBLE = ROOT / "ansible"
+PROGRAMS = Path(sys.prefix) / "ansible" / "bin"
+"""Where `make test` puts ansible: in an environment of its own."""
+
+PLAYBOOK_SECONDS = 400
+RECAP = re.compile(r"^(\S+)\s+: (ok=.*)$", re.MULTILINE)
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Ran(NamedTuple):
+    """What a playbook did: its exit code, all that it printed, and by host how many tasks did what."""
+
+    exit: int
+    said: str
+    hosts: Mapping[str, Mapping[str, int]]
+
+    @property
+    def changed(self) -> int:
+        return sum(counts["changed"] for counts in self.hosts.values())
+
+
+class Deployment:
+    """Two bare machines, rr-a and rr-b, and a host `control` that reaches them; nothing is installed yet.
+
+    `inventory` is a copy of the example, with the package in place; `set_group` and `set_host` change it.
+    """
+
+    def __init__(self, net: Network, package: Path) -> None:
+        self.net = net
+        self.control = net.host("control", "10.0.0.5")
+        self.mirror = Mirror(net, self.control)
+        self.inventory = self.control.folder / "inventory"
+        shutil.copytree(ANSIBLE / "inventory" / "example", self.inventory)
+        self._hosts, self._group = (
+            self.inventory / "hosts.yml",
+            self.inventory / "group_vars" / "rr_appliance.yml",
+        )
+        key = self.control.folder / "key"
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key])
+        # Machines of a test are new every time; nobody else should do without knowing a host's key.
+        options = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
+        self.set_group(rr_appliance_package=str(package), ansible_ssh_private_key_file=str(key))
+        self.set_group(ansible_ssh_common_args=options)
+        self._key = key.with_suffix(".pub").read_text()
+        self.rr_a, self.rr_b = self._machine("rr-a", "10.0.0.11"), self._machine("rr-b", "10.0.0.12")
+
+    def _machine(self, name: str, address: str) -> Machine:
+        machine = Machine(self.net, name, address, mirror=self.mirror)
+        machine.write("/root/.ssh/authorized_keys", self._key, mode=0o600)
+        return machine
+
+    def machine(self, name: str) -> Machine:
+        """One half by its name."""
+        return {machine.name: machine for machine in self.halves}[name]
+
+    @property
+    def halves(self) -> tuple[Machine, Machine]:
+        return self.rr_a, self.rr_b
+
+    @property
+    def remotes(self) -> list[Remote]:
+        """Both halves, as peers name them."""
+        return [Remote(machine.host.addresses, 64512) for machine in self.halves]
+
+    # The inventory.
+
+    def group(self) -> Any:
+        """The variables of both halves."""
+        return self._read(self._group)
+
+    def set_group(self, **variables: Any) -> None:
+        """Give both halves these variables."""
+        self._write(self._group, self.group() | variables)
+
+    def set_host(self, name: str, **variables: Any) -> None:
+        """Give one half these variables."""
+        hosts = self._read(self._hosts)
+        hosts["rr_appliance"]["hosts"][name] |= variables
+        self._write(self._hosts, hosts)
+
+    @staticmethod
+    def _read(file: Path) -> Any:
+        return yaml.safe_load(file.read_text())
+
+    @staticmethod
+    def _write(file: Path, content: Any) -> None:
+        file.write_text(yaml.safe_dump(content, sort_keys=False))
+
+    # Playbooks.
+
+    def play(self, playbook: str, *options: str, variables: Mapping[str, Any] | None = None) -> Ran:
+        """Run a playbook and return what it did, whether it failed or not."""
+        extra = (
+            [f"--extra-vars={yaml.safe_dump(dict(variables), default_flow_style=True)}"] if variables else []
+        )
+        command = [PROGRAMS / "ansible-playbook", "--inventory", self._hosts, *extra, *options, playbook]
+        environment = {
+            **os.environ,
+            "ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"),
+            "ANSIBLE_HOME": str(self.control.folder / "ansible"),
+            "ANSIBLE_FORCE_COLOR": "0",
+            "ANSIBLE_NOCOLOR": "1",
+            "LC_ALL": "C.UTF-8",
+        }
+        done = subprocess.run(
+            ["nsenter", f"--net=/run/netns/{self.control.namespace}", "--", *map(str, command)],
+            cwd=ANSIBLE,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PLAYBOOK_SECONDS,
+            check=False,
+        )
+        said = COLOURS.sub("", done.stdout)
+        with (self.control.folder / "ansible.log").open("a") as log:
+            log.write(f"$ {playbook} {' '.join(options)}\n{said}\n")
+        return Ran(done.returncode, said, {host: _counts(words) for host, words in RECAP.findall(said)})
+
+    def must_play(self, playbook: str, *options: str, variables: Mapping[str, Any] | None = None) -> Ran:
+        """Run a playbook that has to succeed; raises CommandFailed with the end of what it said."""
+        ran = self.play(playbook, *options, variables=variables)
+        if ran.exit != 0:
+            raise CommandFailed(f"ansible-playbook {playbook}: exit {ran.exit}:\n{ran.said[-6000:]}")
+        return ran
+
+    # The pair.
+
+    def wait_whole(self, nodes: int, timeout: float = 60) -> None:
+        """Wait until both halves are well and have every node and ToR."""
+        for machine in self.halves:
+            eventually(
+                lambda machine=machine: self._is_whole(machine, nodes),  # type: ignore[misc]
+                timeout,
+                f"{machine.name} has {nodes} nodes and no problem",
+                seen=lambda machine=machine: machine.tell("rrctl", "status").stdout[-3000:],  # type: ignore[misc]
+            )
+
+    @staticmethod
+    def _is_whole(machine: Machine, nodes: int) -> bool:
+        up = [peer for peer in machine.rrctl("peers") if peer["state"] == "established"]
+        return (
+            len([peer for peer in up if peer["role"] == "node"]) == nodes
+            and machine.tell("rrctl", "check").exit == 0
+        )
+
+
+def _counts(words: str) -> dict[str, int]:
+    return {name: int(number) for name, number in (word.split("=") for word in words.split())}

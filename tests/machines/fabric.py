@@ -1,0 +1,43 @@
+"""What a deployed pair serves in the tests: a ToR and a node in each rack, with a session to either half."""
+
+from tests.lab.bird import BirdNode
+from tests.lab.frr import FrrNode, FrrTor
+from tests.lab.peer import Peer, all_established
+from tests.lab.wait import eventually
+from tests.machines.deployment import Deployment
+
+PODS = {"node-1": "10.244.1.0/24", "node-2": "10.244.2.0/24"}
+VIP = "10.100.0.1/32"
+
+
+class Fabric:
+    """Both racks of the example inventory."""
+
+    def __init__(self, pair: Deployment) -> None:
+        self.pair = pair
+        net, to = pair.net, pair.remotes
+        passwords = pair.group()["rr_appliance_secrets"]
+        self.tors = [FrrTor(net, f"tor-{n}", f"10.2.{n - 1}.1", to=to) for n in (1, 2)]
+        self.nodes: list[Peer] = [
+            BirdNode(net, "node-1", "10.2.0.131", to=to, password=passwords["rack-1"]),
+            FrrNode(net, "node-2", "10.2.1.131", to=to),
+        ]
+        for node in self.nodes:
+            node.announce(PODS[node.name])
+            node.announce(VIP)
+
+    def wait_whole(self, timeout: float = 90) -> None:
+        """Wait until every session is up, both halves are content, and the ToRs have what they should."""
+        all_established(*self.tors, *self.nodes, timeout=timeout)
+        self.pair.wait_whole(nodes=len(self.nodes), timeout=timeout)
+        eventually(
+            self.carries, timeout, "every ToR has its routes", seen=lambda: [t.routes() for t in self.tors]
+        )
+
+    def carries(self) -> bool:
+        """Tell whether every ToR's kernel has its rack's pods, and both paths of the VIP."""
+        return all(
+            tor.kernel_next_hops(PODS[node.name]) == {node.host.address(4)}
+            and tor.kernel_next_hops(VIP) == {other.host.address(4) for other in self.nodes}
+            for tor, node in zip(self.tors, self.nodes, strict=True)
+        )

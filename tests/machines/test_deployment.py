@@ -1,0 +1,197 @@
+"""A pair deployed by ansible over ssh: from bare machines, through mistakes, reboots and power cuts."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.lab import Forwarding, Network, eventually
+from tests.lab.process import CommandFailed
+from tests.machines.deployment import Deployment, Ran
+from tests.machines.fabric import Fabric
+from tests.machines.machine import Machine
+
+pytestmark = [pytest.mark.root, pytest.mark.machine, pytest.mark.timeout(900)]
+
+
+FLOATING = "10.0.0.10"
+
+
+@pytest.fixture(scope="module")
+def pair(shared_net: Network, package: Path) -> Deployment:
+    """Two machines that had nothing, after `ansible-playbook site.yml`."""
+    made = Deployment(shared_net, package)
+    instances = made.group()["rr_appliance_instances"]
+    instances["main"]["floating"] = [FLOATING]
+    made.set_group(rr_appliance_instances=instances, rr_appliance_floating=f"{FLOATING}/12")
+    made.set_group(rr_appliance_floating_interface="eth0")
+    ran = made.must_play("site.yml")
+    assert set(ran.hosts) == {"rr-a", "rr-b"}
+    return made
+
+
+@pytest.fixture(scope="module")
+def fabric(pair: Deployment) -> Fabric:
+    return Fabric(pair)
+
+
+@pytest.fixture(autouse=True)
+def _whole(fabric: Fabric) -> None:
+    """Every test begins with a pair that carries everything."""
+    fabric.wait_whole()
+
+
+def digest(machine: Machine) -> str:
+    """Of the configuration in force."""
+    return str(machine.rrctl("status")["config"]["digest"])
+
+
+def changed_tasks(ran: Ran) -> list[tuple[str, str]]:
+    """Which tasks changed something where, in their order."""
+    found, task = [], ""
+    for line in ran.said.splitlines():
+        if started := re.match(r"(?:TASK|RUNNING HANDLER) \[(.*)\]", line):
+            task = started[1]
+        elif host := re.match(r"changed: \[(\S+?)\]", line):
+            found.append((task, host[1]))
+    return found
+
+
+def test_site_alone_makes_a_pair_that_carries_routes(fabric: Fabric) -> None:
+    """Sessions, pods and both paths of a VIP at each ToR; no unit failed on either half."""
+    assert fabric.carries()
+    for machine in fabric.pair.halves:
+        assert machine.failed_units() == []
+
+
+def test_second_run_changes_nothing(pair: Deployment) -> None:
+    """changed=0 on both halves."""
+    ran = pair.must_play("site.yml", "--diff")
+    assert ran.changed == 0, ran.said
+
+
+def test_check_foretells_what_a_run_changes(pair: Deployment) -> None:
+    """`--check --diff` changes nothing and names the tasks that the run then changes: a rack more is in force."""
+    before = [digest(machine) for machine in pair.halves]
+    racks = pair.group()["rr_appliance_instances"]
+    racks["main"]["racks"]["rack-3"] = {
+        "nodes": {"ranges": ["10.2.2.128/25"]},
+    }
+    pair.set_group(rr_appliance_instances=racks)
+    foretold = pair.must_play("site.yml", "--check", "--diff")
+    assert "+          - 10.2.2.128/25" in foretold.said
+    assert [digest(machine) for machine in pair.halves] == before
+    done = pair.must_play("site.yml", "--diff")
+    assert changed_tasks(done) == changed_tasks(foretold) != []
+    for machine in pair.halves:
+        assert "rack-3" in machine.rrctl("config", "show")["config"]["instances"]["main"]["racks"]
+        assert "10.2.2.128/25" in machine.run("nft", "list", "set", "inet", "rr_appliance", "peers4")
+
+
+def test_run_refuses_what_would_reset_sessions_unless_allowed(pair: Deployment) -> None:
+    """A rack that goes: refused with the peers that would be reset, done with rr_appliance_allow_resets."""
+    racks = pair.group()["rr_appliance_instances"]
+    del racks["main"]["racks"]["rack-3"]
+    pair.set_group(rr_appliance_instances=racks)
+    before = digest(pair.rr_a)
+    with pytest.raises(CommandFailed, match="the new one would reset nodes of main that dialed from"):
+        pair.must_play("site.yml")
+    assert digest(pair.rr_a) == before
+    pair.must_play("site.yml", variables={"rr_appliance_allow_resets": True})
+    for machine in pair.halves:
+        assert "rack-3" not in machine.rrctl("config", "show")["config"]["instances"]["main"]["racks"]
+
+
+def test_bad_configuration_never_reaches_the_daemon(fabric: Fabric) -> None:
+    """A ToR inside a node range stops the run, with rrctl's own sentence; file, daemon and sessions stay."""
+    pair = fabric.pair
+    files, digests = [m.read("/etc/rr/rr.yaml") for m in pair.halves], [digest(m) for m in pair.halves]
+    marks = [peer.session_marks() for peer in fabric.tors]
+    good = pair.group()["rr_appliance_instances"]
+    bad = pair.group()["rr_appliance_instances"]
+    bad["main"]["racks"]["rack-1"]["tors"][0]["address"] = "10.2.0.130"
+    pair.set_group(rr_appliance_instances=bad)
+    ran = pair.play("site.yml")
+    pair.set_group(rr_appliance_instances=good)
+    assert ran.exit != 0
+    assert "10.2.0.130 is inside the node range 10.2.0.128/25" in ran.said
+    assert "rr-b" not in ran.hosts
+    assert [m.read("/etc/rr/rr.yaml") for m in pair.halves] == files
+    assert [digest(m) for m in pair.halves] == digests
+    assert [peer.session_marks() for peer in fabric.tors] == marks
+
+
+def test_only_ranges_and_tors_reach_the_bgp_port_and_each_a_few_times(pair: Deployment) -> None:
+    """A stranger gets no answer; an address of a range gets eight connections and not a ninth."""
+    with pytest.raises(OSError, match="timed out"):
+        pair.control.connect("10.0.0.11", 179, timeout=1)
+    crowd = pair.net.host("crowd", "10.2.1.200")
+    connections = [crowd.connect("10.0.0.11", 179) for _ in range(8)]
+    with pytest.raises(OSError, match="timed out"):
+        crowd.connect("10.0.0.11", 179, timeout=1)
+    for connection in connections:
+        connection.close()
+
+
+def test_unknown_instance_is_refused_before_anything_is_touched(pair: Deployment) -> None:
+    """Instances without a speaker on the host: one sentence that says what is missing."""
+    with pytest.raises(CommandFailed, match="must name the same instances"):
+        pair.must_play("site.yml", variables={"rr_appliance_speakers": {"other": {"listen": ["10.0.0.11"]}}})
+
+
+@pytest.mark.parametrize("half", ["rr-a", "rr-b"])
+def test_reboot_of_a_half_costs_no_route_and_it_comes_back_by_itself(fabric: Fabric, half: str) -> None:
+    """ToRs lose no route while a half reboots; afterwards every unit, session and firewall rule is back."""
+    machine = fabric.pair.machine(half)
+    tables = [Forwarding(tor.host) for tor in fabric.tors]
+    machine.reboot()
+    fabric.wait_whole()
+    assert [table.taken_out() for table in tables] == [[], []]
+    assert machine.failed_units() == []
+    assert "10.2.0.128/25" in machine.run("nft", "list", "set", "inet", "rr_appliance", "peers4")
+
+
+@pytest.mark.parametrize("half", ["rr-a", "rr-b"])
+def test_power_cut_of_a_half_costs_no_route_and_it_comes_back_by_itself(fabric: Fabric, half: str) -> None:
+    """Not a word of farewell, and off until every ToR has noticed; the other half carries everything."""
+    machine = fabric.pair.machine(half)
+    tables = [Forwarding(tor.host) for tor in fabric.tors]
+    machine.power_cut()
+    address = machine.host.addresses[0]
+    eventually(
+        lambda: all(tor.session_states()[address] != "established" for tor in fabric.tors),
+        30,
+        f"every ToR misses {half}",
+        seen=lambda: [tor.session_states() for tor in fabric.tors],
+    )
+    machine.start()
+    fabric.wait_whole()
+    assert [table.taken_out() for table in tables] == [[], []]
+    assert machine.failed_units() == []
+
+
+def test_check_playbook_says_how_both_halves_are(pair: Deployment) -> None:
+    """Green on a whole pair; an error with the appliance's own sentence while rrd of one half is stopped."""
+    ran = pair.must_play("check.yml")
+    assert ran.said.count("RR OK - ") == 2
+    assert ran.changed == 0
+    pair.rr_b.run("systemctl", "stop", "rrd.service")
+    ran = pair.play("check.yml")
+    pair.rr_b.run("systemctl", "start", "rrd.service")
+    assert ran.exit != 0
+    assert ran.hosts["rr-a"]["failed"] == 0
+    assert re.search(r"rr-b: RR CRITICAL - .*rrd", ran.said)
+
+
+def test_keepalived_moves_the_floating_address_off_a_half_that_is_critical(fabric: Fabric) -> None:
+    """When rrd ends on the half that has it, the track script, run as user rr, fails: the other half has it."""
+    pair = fabric.pair
+
+    def holders() -> list[str]:
+        return [m.name for m in pair.halves if f"{FLOATING}/" in m.run("ip", "-4", "address", "show", "eth0")]
+
+    eventually(lambda: len(holders()) == 1, 20, "the address is somewhere", seen=holders)
+    (first,) = holders()
+    pair.machine(first).run("systemctl", "stop", "rrd.service")
+    eventually(lambda: holders() not in ([], [first]) and len(holders()) == 1, 30, "it moves", seen=holders)
+    pair.machine(first).run("systemctl", "start", "rrd.service")
