@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -65,7 +66,7 @@ def log(fabric: Fabric) -> str:
 def wipe(fabric: Fabric) -> None:
     """Remove all that the controller kept on disk."""
     for path in fabric.appliance.state_dir.iterdir():
-        path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda n: n.name)
@@ -200,7 +201,7 @@ def test_corrupt_state_is_said_and_ignored(fabric: Fabric, garbage: bytes) -> No
     with undisturbed(fabric):
         end(fabric)
         before = len(log(fabric))
-        files = [path for path in fabric.appliance.state_dir.iterdir() if path.is_file()]
+        files = [path for path in fabric.appliance.state_dir.rglob("*") if path.is_file()]
         assert {path.name for path in files} >= {"allocations.json", "events.jsonl"}
         for path in files:
             path.write_bytes(garbage)
@@ -212,10 +213,12 @@ def test_corrupt_state_is_said_and_ignored(fabric: Fabric, garbage: bytes) -> No
 @contextlib.contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
     """A file system of 64 KiB in place of a folder, with what was in it."""
-    kept = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "events.jsonl"}
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "events.jsonl"]
+    kept = {path.relative_to(folder): path.read_bytes() for path in files}
     run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)])
     try:
         for name, data in kept.items():
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(data)
         yield folder
     finally:
