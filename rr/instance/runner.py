@@ -276,7 +276,8 @@ class InstanceRunner(Wants):
             except EngineUnavailable:
                 lost += 1
             if lost >= (PINGS_LOST_RESTARTING if self.continuity.restarting else PINGS_LOST):
-                await self._hangs(f"no answer to {lost} pings")
+                if self.program is not None:
+                    await self._hangs(f"no answer to {lost} pings")
                 raise EngineUnavailable(f"no answer to {lost} pings")
 
     async def _mind_memory(self) -> None:
