@@ -182,11 +182,16 @@ def test_a_tor_that_somebody_deleted_is_back(fabric: Fabric) -> None:
     others.check()
 
 
+def sessions_up(fabric: Fabric) -> int:
+    return sum(peer["state"] == "established" for peer in fabric.appliance.rrctl("peers"))
+
+
 # Death
 
 
 def test_a_killed_engine_is_replaced_and_no_hijack_gets_in_meanwhile(fabric: Fabric) -> None:
     """SIGKILL: all sessions return, no ToR removes a route or hears of the intruder once; it is counted and said."""
+    eventually(lambda: sessions_up(fabric) == len(fabric.everyone), 10, "rrd knows of all sessions")
     before, mark = engine(fabric), last_event(fabric)
     told, calm = {tor: len(tor.heard()) for tor in fabric.tors}, Calm(fabric.tors)
     os.kill(before["pid"], signal.SIGKILL)
