@@ -1,6 +1,7 @@
 """Fixtures for every test: networks of namespaces, and what a failed test shows of them."""
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -10,6 +11,12 @@ from tests.lab.network import Network, sweep
 from tests.machines.cgroups import sweep as sweep_cgroups
 
 NETWORKS = pytest.StashKey[list[Network]]()
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach what tests start: whatever a shell runs in the background ignores it, with all its children."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
