@@ -38,7 +38,9 @@ class Continuity:
 
     def begin(self, settings: GracefulRestart) -> None:
         """Await whoever was up just now, and so still forwards by what the engine before told it."""
-        known = self.roster.fresh(time.time(), settings.restart_time)
+        fresh = self.roster.fresh(time.time(), settings.restart_time)
+        # The other half keeps nothing for us, and is let in with the ToRs.
+        known = {address: peer for address, peer in fresh.items() if address != self._view.rules.pair}
         tors = frozenset(self._view.rules.tors())
         self.comeback = Comeback(known, tors, time.monotonic(), settings.deferral_time)
 

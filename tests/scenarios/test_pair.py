@@ -161,7 +161,11 @@ def test_the_halves_see_each_other_and_count_who_has_a_session_with_both(pair: P
     """Session and health channel are up on both halves; three nodes with both, one with one, none with none."""
     connected(pair)
     for name in NAMES:
-        assert pair.counts(name) == {"both": 3, "one": 1, "none": 0}
+        eventually(
+            lambda: pair.counts(name) == {"both": 3, "one": 1, "none": 0}, 10, "the sessions are counted",  # noqa: B023
+            seen=lambda: pair.row(name),  # noqa: B023
+        )  # fmt: skip
+        eventually(lambda: pair.row(name)["redundancy"], 10, "who has one session is named")  # noqa: B023
         row = pair.row(name)
         assert (row["differences"], row["problem"]) == ([], None)
         (thin,) = row["redundancy"]
