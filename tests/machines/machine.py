@@ -221,7 +221,6 @@ class Machine:
                 self._nspawn.wait(5)  # it tidies up after its PID 1
             except subprocess.TimeoutExpired:
                 self._nspawn.kill()
-                self._nspawn.wait(5)
         self._gone()
 
     def _gone(self) -> None:
