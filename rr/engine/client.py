@@ -249,6 +249,16 @@ class Engine:
         answers = await self._collect(self._stub.ListPath, request, BULK_DEADLINE)
         return [path for answer in answers for path in answer.destination.paths]
 
+    async def add_own_path(self, path: pb.Path) -> None:
+        """Put a path of our own into the Loc-RIB, or replace the one with its identifier."""
+        await self._call(self._stub.AddPath, pb.AddPathRequest(table_type=pb.TABLE_TYPE_GLOBAL, path=path))
+
+    async def delete_own_paths(self, family: pb.Family) -> None:
+        """Take every path of our own of one family out of the Loc-RIB; peers' paths stay."""
+        await self._call(
+            self._stub.DeletePath, pb.DeletePathRequest(table_type=pb.TABLE_TYPE_GLOBAL, family=family)
+        )
+
     # Watching
 
     async def count_paths(self, family: pb.Family) -> int:

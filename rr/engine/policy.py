@@ -79,6 +79,8 @@ def _statement(statement: Statement) -> pb.Statement:
         conditions.as_path_length.CopyFrom(pb.AsPathLength(type=pb.COMPARISON_EQ, length=0))
         # Confederation segments have length 0 (RFC 5065, section 5.3), so the length alone is no proof.
         conditions.as_path_set.CopyFrom(pb.MatchSet(name=ANY_AS, type=pb.MatchSet.TYPE_INVERT))
+    if statement.own:
+        conditions.route_type = pb.Conditions.ROUTE_TYPE_LOCAL
     return pb.Statement(name=statement.name, conditions=conditions, actions=_actions(statement))
 
 
@@ -165,6 +167,7 @@ def _as_ours(message: pb.Statement) -> Statement:
         communities_match=match if conditions.community_set.name else Match.ANY,
         next_hops=frozenset(ip_address(hop.partition("/")[0]) for hop in conditions.next_hop_in_list),
         empty_as_path=conditions.HasField("as_path_length"),
+        own=conditions.route_type == pb.Conditions.ROUTE_TYPE_LOCAL,
         add_community=text if community.type == pb.CommunityAction.TYPE_ADD else None,
         remove_communities=text if community.type == pb.CommunityAction.TYPE_REMOVE else None,
         neutral=neutral,

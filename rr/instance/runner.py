@@ -148,6 +148,7 @@ class InstanceRunner(Wants):
                 tasks.create_task(sessions.look_at_tors(self.view, engine))
                 tasks.create_task(mend(self.view, reconciler))
                 tasks.create_task(upkeep.send_rest())
+                tasks.create_task(upkeep.take_back())
                 tasks.create_task(upkeep.see_back())
                 tasks.create_task(self.continuity.keep())
                 tasks.create_task(self.guard.watch(engine))

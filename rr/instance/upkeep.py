@@ -3,18 +3,19 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import structlog
 
 from rr.continuity.drain import LOOK_EVERY
-from rr.engine import events
+from rr.engine import events, leftovers
 from rr.engine.pb import gobgp_pb2 as pb
 from rr.engine.reconcile import Outcome, Reconciler
 from rr.engine.speaker import FAMILIES, read_received
 from rr.errors import EngineRefused
 from rr.instance.health import EngineState, Health
 from rr.instance.wants import Wants
-from rr.net import Address
+from rr.net import Address, Network
 
 _log = structlog.get_logger(__name__)
 AUDIT_EVERY = 5.0
@@ -48,6 +49,8 @@ class Upkeep:
         self._audited = self._compared = time.monotonic()
         self._leaking: set[Address] = set()
         self._withheld: set[Address] = set()
+        self._leftovers: set[tuple[Address, Network]] = set()
+        """Whose routes others may have been left with, since they came with our own cluster id."""
 
     async def see_back(self) -> None:
         """Follow a restart; at each of its turns the engine is looked at whole."""
@@ -102,6 +105,7 @@ class Upkeep:
         reflecting = self.view.suspended()
         began = time.monotonic()
         plan, drain = self.wants.plan, self.wants.drain
+        await self._before_they_go()
         outcome = await self.reconciler.run(
             self.wants.policy(reflecting), plan, audit=audit, returning=self.wants.continuity.returning(plan)
         )
@@ -124,6 +128,28 @@ class Upkeep:
             self.wants.emptied = self.wants.emptied or (drain.closed and outcome.peers == [])
         if not self.wants.wake.is_set():
             self.wants.applied.set()
+
+    async def _before_they_go(self) -> None:
+        """While looped paths are there, ToRs can be told that the earlier ones are gone (`rr.engine.leftovers`)."""
+        looped, self.view.looped = self.view.looped, set()
+        if looped:
+            await self.reconciler.refresh(self.view.rules.tors(), outward=True)
+            self._leftovers |= looped
+
+    async def take_back(self) -> None:
+        """Take back what looped paths left others with, once these have gone themselves."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            if not self._leftovers or not self.wants.applied.is_set():
+                continue
+            looped, self._leftovers = self._leftovers, set()
+            prefixes, origins = {prefix for _, prefix in looped}, {peer for peer, _ in looped}
+            refresh = partial(self.reconciler.refresh, outward=True)
+            await leftovers.take_back(self.reconciler.engine, prefixes, self.view.receivers(origins), refresh)
+            for peer, prefix in sorted(looped, key=str):
+                who = self.view.called(peer)
+                text = f"{who} sent {prefix} with our own cluster id; what others had of it is taken back"
+                self._say("repair", str(peer), text)
 
     async def send_rest(self) -> None:
         """Send nodes everything again where marks came or went, beside whatever else changes meanwhile."""

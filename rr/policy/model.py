@@ -70,6 +70,8 @@ class Statement:
     communities_match: Match = Match.ANY
     next_hops: frozenset[Address] = frozenset()
     empty_as_path: bool = False
+    own: bool = False
+    """Only routes that the engine was given over its API, and no peer's."""
     add_community: str | None = None
     remove_communities: str | None = None
     """A regular expression over `HIGH:LOW`."""
@@ -120,6 +122,7 @@ def statement_text(statement: Statement) -> str:
     return (
         f"{statement.name} {statement.action} {statement.prefixes} {statement.neighbors} {statement.communities}"
         f" {statement.communities_match} {sorted(map(str, statement.next_hops))} {statement.empty_as_path}"
+        f"{' own' if statement.own else ''}"
         f" {statement.add_community} {statement.remove_communities} {statement.neutral} {statement.local_pref}"
     )
 

@@ -210,7 +210,14 @@ class _Build:
 
     def policy(self) -> PolicySet:
         # A ToR's routes are dealt with before VIPs are marked: a VIP that a ToR sends is no VIP of ours.
-        imports = (*self.scrub(), *self.from_tors(), *self.mark_vips(), *self.level(), *self.nodes())
+        imports = (
+            *self.scrub(),
+            *self.own(),
+            *self.from_tors(),
+            *self.mark_vips(),
+            *self.level(),
+            *self.nodes(),
+        )
         exports = (
             *self.to_pair(),
             *self.to_tors(),
@@ -233,6 +240,13 @@ class _Build:
         """Remove our own tags from whatever arrives, before anything looks at them (only where there are any)."""
         tags = self.communities("tags", ALL_TAGS)
         yield Statement("scrub", Action.CONTINUE, communities=tags, remove_communities=ALL_TAGS)
+
+    def own(self) -> Iterator[Statement]:
+        """Let in what the controller itself puts in to find what peers were left with (`rr.engine.leftovers`).
+
+        It has no tag, so nobody is sent it.
+        """
+        yield Statement("own", Action.ACCEPT, own=True)
 
     def mark_vips(self) -> Iterator[Statement]:
         for version in self.versions:

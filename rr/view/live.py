@@ -82,6 +82,9 @@ class LiveView:
         """Peers that may not be in the state that we believe; the engine is to be asked about them."""
         self.reflecting: set[tuple[Address, Network]] = set()
         """Peers, and prefixes of theirs with ORIGINATOR_ID or CLUSTER_LIST, which no engine's policy can match."""
+        self.looped: set[tuple[Address, Network]] = set()
+        """Peers, and prefixes of theirs that came with our own cluster id: other peers may have been left with what
+        was there before (`rr.engine.leftovers`); whoever looks takes them out."""
         self.lost: list[Address] = []
         """Nodes whose session was lost, in order; whoever looks takes them out."""
         self.moved: Counter[Address] = Counter()
@@ -155,6 +158,7 @@ class LiveView:
         self.peers.clear()
         self.doubtful.clear()
         self.reflecting.clear()
+        self.looped.clear()
         self.crossings.clear()
         self.lost.clear()
         self.moved.clear()
@@ -224,6 +228,8 @@ class LiveView:
         if event.stale == peer.up:
             self.doubtful.add(peer.address)
         if event.accepted:
+            if str(self.rules.instance.cluster_id) in announcement.cluster_list:
+                self.looped.add((announcement.peer, announcement.prefix))
             self.crossings.route_moved(peer.address, time.monotonic())
             self._accepted(heard)
         else:
@@ -349,6 +355,15 @@ class LiveView:
         for peer in self.peers.values():
             for heard in peer.heard.values():
                 yield peer, heard
+
+    def receivers(self, origins: Iterable[Address]) -> list[Address]:
+        """Who may have been sent routes of these peers: ToRs first, then nodes."""
+        reflect = self.rules.instance.reflect
+        racks = {self.rack(origin) for origin in origins}
+        everyone = "all" in (reflect.nodes, reflect.vips)
+        up = [peer.address for peer in self.peers.values() if peer.up]
+        nodes = [a for a in up if self.role(a) is Role.NODE and (everyone or self.rack(a) in racks)]
+        return [a for a in up if self.role(a) is not Role.NODE] + nodes
 
     def over_limit(self) -> Iterator[tuple[Address, int, int]]:
         """Nodes that announce more prefixes than their rack allows: address, how many, how many are allowed."""

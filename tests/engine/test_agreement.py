@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -178,12 +179,12 @@ class Expected:
 
 
 async def table(engine: Engine) -> set[tuple[Address, Network]]:
-    """Everything in the engine's global table."""
+    """Everything of peers in the engine's global table."""
     found = set()
     for family in FAMILIES.values():
         request = pb.ListPathRequest(table_type=pb.TABLE_TYPE_GLOBAL, family=family)
         for answer in await engine._collect(engine._stub.ListPath, request):
-            for path in answer.destination.paths:
+            for path in filter(attrgetter("neighbor_ip"), answer.destination.paths):
                 prefix = ip_network((path.nlri.prefix.prefix, path.nlri.prefix.prefix_len))
                 found.add((ip_address(path.neighbor_ip), prefix))
     return found

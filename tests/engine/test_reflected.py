@@ -4,6 +4,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from rr.engine.process import Program
+from rr.engine.speaker import FAMILIES
 from tests.engine.conftest import loopback_instance, reflecting
 from tests.engine.speaker import eventually
 from tests.engine.wire import Attributes
@@ -37,3 +38,26 @@ async def test_a_node_with_two_sessions_gets_a_reflected_prefix_back_only_when_b
         one.announce(POD)
         await eventually(lambda: len(tor.held().get(POD, ())) == 2, "both proper routes are there")
         assert not any(row["active"] for row in view.violations.rows())
+
+
+async def test_a_route_with_our_cluster_id_that_goes_at_once_leaves_nothing_behind(
+    short_dir: Path, program: Program
+) -> None:
+    async with reflecting(loopback_instance(), short_dir, program, OWNED) as reflector:
+        tor = await reflector.dial(ip_address("127.3.1.1"), add_paths=True)
+        one, mate = await reflector.dial(ONE), await reflector.dial(OTHER)
+        for _ in range(3):
+            one.announce(POD)
+            await eventually(lambda: POD in tor.held() and POD in mate.held(), "the proper route is there")
+            one.announce(POD, Attributes(ONE, cluster_list=("10.0.0.11",)))
+            one.withdraw(POD)
+            await eventually(
+                lambda: POD not in tor.held() and POD not in mate.held(), "nobody has it any more"
+            )
+        await eventually(
+            lambda: any("with our own cluster id" in text for text in reflector.sentences("repair")),
+            "it is said",
+        )
+        engine = reflector.runner.engine
+        assert engine is not None
+        assert await engine.count_paths(FAMILIES["ipv4"]) == 0

@@ -364,6 +364,22 @@ def test_an_own_prefix_with_a_reflectors_attribute_is_taken_back(fabric: Fabric,
     is_gone(fabric, OWN)
 
 
+def test_an_own_prefix_with_our_cluster_id_is_no_way_to_leave_a_route_behind(fabric: Fabric) -> None:
+    """The engine then keeps it from all others and withdraws nothing: they lose what they had all the same."""
+    fabric.attacker.announce(OWN)
+    is_there(fabric, OWN)
+    fabric.attacker.announce(OWN, cluster_list=[ROUTER_ID])
+    violation(fabric, OWN, "reflected")
+    is_gone(fabric, OWN)
+    eventually(lambda: not fabric.mate.paths(OWN) and not fabric.victim.paths(OWN), 5, "nodes lose it too")
+    fabric.attacker.withdraw(OWN)
+    no_violation(fabric, OWN)
+    fabric.attacker.announce(OWN)
+    is_there(fabric, OWN)
+    fabric.attacker.withdraw(OWN)
+    is_gone(fabric, OWN)
+
+
 def test_the_reflectors_own_router_id_as_originator_is_noticed_by_an_audit(fabric: Fabric) -> None:
     """The engine drops it as its own without an event: nobody hears it, and within seconds it is reflected."""
     ear = Listening(*fabric.everyone)

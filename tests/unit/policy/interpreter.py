@@ -47,6 +47,8 @@ def _evaluate(
 
 
 def _matches(policy: PolicySet, statement: Statement, route: Route, neighbor: Address) -> bool:
+    if statement.own:
+        return False  # these are peers' routes
     if statement.prefixes is not None and not any(
         match.covers(route.prefix) for match in policy.prefix_sets[statement.prefixes]
     ):

@@ -72,6 +72,7 @@ OTHERS: dict[str, object] = {
     "remove_communities": "0:1",
     "neutral": True,
     "local_pref": 1,
+    "own": True,
 }
 
 

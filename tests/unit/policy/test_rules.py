@@ -41,10 +41,10 @@ def hosts_of(*texts: str) -> frozenset[PrefixMatch]:
 # Import
 
 
-def test_without_allocations_no_import_statement_accepts_anything() -> None:
+def test_without_allocations_no_import_statement_accepts_anything_of_a_peer() -> None:
     policy = build(EMPTY)
-    assert [s.name for s in policy.imports] == ["scrub", "level"]
-    assert {s.action for s in policy.imports} == {Action.CONTINUE}
+    assert [s.name for s in policy.imports] == ["scrub", "own", "level"]
+    assert {s.action for s in policy.imports if not s.own} == {Action.CONTINUE}
 
 
 def test_tags_are_scrubbed_before_anything_else() -> None:
@@ -270,7 +270,7 @@ def test_every_policy_is_one_that_the_engine_can_take_without_opening(world: Wor
     for direction in (policy.imports, policy.exports):
         assert len({s.name for s in direction}) == len(direction)
     for s in policy.imports:
-        assert s.action is Action.CONTINUE or (s.prefixes and s.neighbors)
+        assert s.own or s.action is Action.CONTINUE or (s.prefixes and s.neighbors)
 
 
 @given(worlds())
