@@ -162,6 +162,9 @@ class Bird(Peer):
         log = self.host.folder / "routes.log"
         return list(parse_log(log.read_text(errors="replace"))) if log.exists() else []
 
+    def losses(self) -> list[Heard]:
+        return [heard for heard in self.removals() if "removed [sole]" in heard.line]
+
 
 class BirdNode(Bird):
     """A node that runs BIRD, as Calico's do."""

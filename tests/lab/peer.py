@@ -300,6 +300,10 @@ class Peer(abc.ABC):
         wanted = normal(prefix) if prefix is not None else None
         return [h for h in self.heard() if h.kind == "withdraw" and wanted in (None, h.prefix)]
 
+    def losses(self) -> list[Heard]:
+        """The removals after which no path of the prefix was left."""
+        return self.removals()
+
     def established(self) -> bool:
         """Tell whether every session is up."""
         states = self.session_states()

@@ -1,6 +1,6 @@
 """What the lifecycle scenarios share: a small fabric that stands, and a record of what nobody may disturb."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +20,7 @@ from tests.lab import (
     eventually,
 )
 from tests.lab.appliance import Told
+from tests.lab.peer import Heard
 
 NODES = {"node-1": "10.2.0.11", "node-2": "10.2.0.12", "node-3": "10.2.0.13"}
 PODS = {"node-1": "10.244.1.0/24", "node-2": "10.244.2.0/24", "node-3": "10.244.3.0/24"}
@@ -70,10 +71,12 @@ def build(
     settings: Config | None = None,
     speaker: Config | None = None,
     password: str | None = None,
+    hold_time: int = 9,
 ) -> Fabric:
     """Set the fabric up and wait until the ToRs hold all of its routes.
 
-    `settings` are more keys of rr.yaml, `speaker` more of its instance, `password` is the nodes'.
+    `settings` are more keys of rr.yaml, `speaker` more of its instance, `password` is the nodes', `hold_time` all
+    peers' (in seconds).
     """
     config = instances()
     config["main"] |= speaker or {}
@@ -85,15 +88,19 @@ def build(
     appliance = Appliance(
         net, "rr-a", "10.0.0.11", instances=config, allocations=allocations(), settings=settings
     )
-    return populate(net, appliance, password)
+    return populate(net, appliance, password, hold_time)
 
 
-def populate(net: Network, appliance: Appliance, password: str | None = None) -> Fabric:
+def populate(net: Network, appliance: Appliance, password: str | None = None, hold_time: int = 9) -> Fabric:
     """Give an appliance its ToRs and nodes, and wait until the ToRs hold all routes."""
     remote = appliance.remote()
-    tors = FrrTor(net, "tor-1", TORS[0], to=remote), BirdTor(net, "tor-2", TORS[1], to=remote)
+    tors = (
+        FrrTor(net, "tor-1", TORS[0], to=remote, hold_time=hold_time),
+        BirdTor(net, "tor-2", TORS[1], to=remote, hold_time=hold_time),
+    )
     nodes = {
-        name: KINDS[name](net, name, address, to=remote, password=password) for name, address in NODES.items()
+        name: KINDS[name](net, name, address, to=remote, password=password, hold_time=hold_time)
+        for name, address in NODES.items()
     }
     fabric = Fabric(net, appliance, *tors, nodes)
     all_established(*fabric.everyone)
@@ -133,14 +140,21 @@ class Calm:
     peers: tuple[Peer, ...]
     marks: dict[Peer, Mapping[str, str]] = field(init=False)
     before: dict[Peer, int] = field(init=False)
+    lost_before: dict[Peer, int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.marks = {peer: dict(peer.session_marks()) for peer in self.peers}
-        self.before = {peer: len(_removals(peer)) for peer in self.peers}
+        self.before = {peer: len(_prefixes(peer.removals)) for peer in self.peers}
+        self.lost_before = {peer: len(_prefixes(peer.losses)) for peer in self.peers}
 
     def removed(self) -> dict[str, set[str]]:
         """What was taken back since, by the name of the peer whose log says so."""
-        found = {peer.name: set(_removals(peer)[self.before[peer] :]) for peer in self.peers}
+        found = {peer.name: set(_prefixes(peer.removals)[self.before[peer] :]) for peer in self.peers}
+        return {name: prefixes for name, prefixes in found.items() if prefixes}
+
+    def lost(self) -> dict[str, set[str]]:
+        """What was taken back since until nothing was left of it; paths may change places (docs/continuity.md)."""
+        found = {peer.name: set(_prefixes(peer.losses)[self.lost_before[peer] :]) for peer in self.peers}
         return {name: prefixes for name, prefixes in found.items() if prefixes}
 
     def check(self, *, gone: Set[str] = frozenset()) -> None:
@@ -171,8 +185,8 @@ def _seconds(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def _removals(peer: Peer) -> list[str]:
+def _prefixes(heard: Callable[[], list[Heard]]) -> list[str]:
     try:
-        return [heard.prefix for heard in peer.removals()]
+        return [one.prefix for one in heard()]
     except Unsupported:
         return []

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab import ExabgpNode, GobgpNode, Network, all_established, eventually
+from tests.lab import ExabgpNode, Forwarding, GobgpNode, Network, all_established, eventually
 from tests.lab.gobgp import engine_program
 from tests.lab.process import alive, run
 from tests.scenarios.lifecycle import (
@@ -194,6 +194,7 @@ def test_a_killed_engine_is_replaced_and_no_hijack_gets_in_meanwhile(fabric: Fab
     eventually(lambda: sessions_up(fabric) == len(fabric.everyone), 10, "rrd knows of all sessions")
     before, mark = engine(fabric), last_event(fabric)
     told, calm = {tor: len(tor.heard()) for tor in fabric.tors}, Calm(fabric.tors)
+    tables = {tor.name: Forwarding(tor.host) for tor in fabric.tors}
     os.kill(before["pid"], signal.SIGKILL)
     eventually(lambda: engine(fabric)["pid"] not in (None, before["pid"]), 5, "another engine runs")
     whole = "main is whole again: all 6 peers are back"
@@ -206,7 +207,8 @@ def test_a_killed_engine_is_replaced_and_no_hijack_gets_in_meanwhile(fabric: Fab
     assert said[2] == "main takes 4 nodes back that were up before"
     all_established(*fabric.everyone, timeout=5)
     tors_hold(fabric, ROUTES, within=5)
-    assert calm.removed() == {}
+    assert calm.lost() == {}
+    assert {name: table.taken_out() for name, table in tables.items()} == {"tor-1": [], "tor-2": []}
     for tor in fabric.tors:
         assert not {h.prefix for h in tor.heard()[told[tor] :]} & (HIJACKS - ROUTES)
         assert tor.next_hops(PODS["node-1"]) == {NODES["node-1"]}
