@@ -86,7 +86,7 @@ class Appliance:
         self._watching: asyncio.Task[None] | None = None
 
     def _keeper(self, config: Config) -> Keeper:
-        return Keeper(config.state_dir, config.ipam.guard, [source.name for source in config.ipam.sources])
+        return Keeper(config.state_dir, config.ipam.guard, [source.called for source in config.ipam.sources])
 
     # What the daemon drives
 

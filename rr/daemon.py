@@ -8,7 +8,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from rr.engine.process import EngineProcess, Program, find_program, step_back
 from rr.errors import ConfigError, RRError, StateError
 from rr.instance.health import Health
 from rr.ipam.reading import Reading
-from rr.ipam.sources.file import FileSource
+from rr.ipam.sources import open_source
 from rr.service.notify import Notifier
 from rr.service.report import tell
 
@@ -96,21 +96,21 @@ class Daemon:
             self.appliance.resume_sources.clear()
             async with asyncio.TaskGroup() as group:
                 readers = [
-                    group.create_task(self._follow(FileSource(source.path, source.name)))
+                    group.create_task(self._follow(open_source(source)))
                     for source in self.appliance.settings.ipam.sources
                 ]
                 await self.appliance.resume_sources.wait()
                 for reader in readers:
                     reader.cancel()
 
-    async def _follow(self, source: FileSource) -> None:
+    async def _follow(self, source: AsyncIterable[Reading]) -> None:
         async for reading in source:
             self._read(reading)
 
     def _read(self, reading: Reading) -> None:
         self.appliance.read(reading)
         self._spoken.add(reading.source)
-        if self._spoken >= {source.name for source in self.appliance.settings.ipam.sources}:
+        if self._spoken >= {source.called for source in self.appliance.settings.ipam.sources}:
             self.heard.set()
 
     async def _tell(self) -> None:
