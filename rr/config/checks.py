@@ -294,14 +294,22 @@ def deferral_before_restart(document: Document) -> Iterator[Problem]:
 
 
 def sources_once(document: Document) -> Iterator[Problem]:
-    """No source is listed twice."""
-    seen: dict[str, Route] = {}
+    """No source is listed twice, and no two have one name."""
+    seen: dict[tuple[str, str], Route] = {}
     for source, _ in document.items("ipam", "sources"):
-        route = (*source, "path")
-        path = _valid(scalars.absolute_path, document.at(*route)) if document.at(*route) else None
-        if path and seen.setdefault(os.path.normpath(path), route) != route:
-            wrong = f"{path} is already the source at {_where(document, seen[os.path.normpath(path)])}"
-            yield document.problem(route, wrong, "keep one of them")
+        for key, read in (("path", scalars.absolute_path), ("name", scalars.name)):
+            value = document.at(*source, key)
+            found = _valid(read, value) if isinstance(value, str) else None
+            if found is None:
+                continue
+            text, route = os.path.normpath(str(found)), (*source, key)
+            first = seen.setdefault((key, text), route)
+            if first != route:
+                what = "already the source at" if key == "path" else "already the name of the source at"
+                wrong = f"{text} is {what} {_where(document, first)}"
+                yield document.problem(
+                    route, wrong, "keep one of them" if key == "path" else "name it otherwise"
+                )
 
 
 def _pair_peers(document: Document) -> list[Host]:

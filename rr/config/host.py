@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from rr.config.document import Route, dotted
-from rr.config.model import Config, HostPort
+from rr.config.model import Config
+from rr.config.types import HostPort
 from rr.errors import Problem
 from rr.net import Address
 

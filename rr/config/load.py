@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from rr.config.checks import check
 from rr.config.document import Document, Route, read
 from rr.config.model import Config, Places
 from rr.config.scalars import router_id
-from rr.config.schema import model_at, to_add, unknown
+from rr.config.schema import model_at, to_add, unknown, untagged
 from rr.config.secrets import check_secrets
 from rr.errors import ConfigError, Problem
 from rr.yamlfile import read_text
@@ -51,7 +51,7 @@ def _load(text: str, file: str, *, secrets: bool) -> Config:
 def _empty(document: Document) -> Iterator[Problem]:
     """Keys without a value."""
     for route in document.empty:
-        model = model_at(route[:-1]) if isinstance(route[-1], str) else None
+        model = model_at(route[:-1], document.data) if isinstance(route[-1], str) else None
         field = model.model_fields.get(str(route[-1])) if model else None
         required = field is None or field.is_required()
         right = "write one" if required else "write one, or leave the key out for its default"
@@ -60,7 +60,7 @@ def _empty(document: Document) -> Iterator[Problem]:
 
 def _problems(document: Document, error: ValidationError) -> Iterator[Problem]:
     for details in error.errors(include_url=False):
-        route: Route = tuple(details["loc"])
+        route: Route = untagged(tuple(details["loc"]))
         if not document.was_refused(route) and not _follows(document, route, details):
             yield _problem(document, route, details)
 
@@ -93,18 +93,29 @@ def _problem(document: Document, route: Route, details: ErrorDetails) -> Problem
         return _unknown(document, route)
     if kind == "missing":
         return _missing(document, route)
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
+        return _choice(document, route, context)
     wrong, right = _shape(kind, route, details["input"])
     return document.problem(route, wrong, right)
 
 
+def _choice(document: Document, route: Route, context: Mapping[str, Any]) -> Problem:
+    """`type` says of which kind a member is, and does not, or names none."""
+    if "tag" not in context:
+        return document.problem((*route, "type"), "is missing", "add it, such as `type: file`")
+    words = context["expected_tags"].replace("'", "").split(", ")
+    right = f"write {', '.join(words[:-1])} or {words[-1]}"
+    return document.problem((*route, "type"), f"{shown(str(context['tag']))} is not known here", right)
+
+
 def _unknown(document: Document, route: Route) -> Problem:
-    wrong, right = unknown(str(route[-1]), model_at(route[:-1]) or Config)
+    wrong, right = unknown(str(route[-1]), model_at(route[:-1], document.data) or Config)
     return document.problem(route, wrong, right, at_key=True)
 
 
 def _missing(document: Document, route: Route) -> Problem:
     key = str(route[-1])
-    model = model_at(route[:-1]) or Config
+    model = model_at(route[:-1], document.data) or Config
     return document.problem(route, "is missing", to_add(key, model.model_fields[key]))
 
 

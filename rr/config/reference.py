@@ -17,8 +17,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from rr.config.load import parse
-from rr.config.model import Model
 from rr.config.schema import kind_of, models, spelled
+from rr.config.types import Model
 from rr.ipam import document
 from rr.ipam.guard import DEFAULT_ALLOWANCE, DEFAULT_SHARE
 

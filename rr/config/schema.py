@@ -9,8 +9,9 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from rr.config.model import Config, HostPort, Model
+from rr.config.model import Config
 from rr.config.scalars import Kind
+from rr.config.types import HostPort, Model
 
 NAME = "NAME"
 """Stands for any name in the route of a mapping by name."""
@@ -29,25 +30,64 @@ def inner(annotation: Any) -> tuple[Any, str]:
 
 
 def model_in(annotation: Any) -> type[Model] | None:
-    """The model that a field holds, whether one, a list, or by name; None for scalars."""
+    """The model that a field holds, whether one, a list, or by name; None for scalars, and for a choice of models."""
     held, shape = inner(annotation)
     if shape != "one":
         return model_in(held)
+    if choices(annotation):
+        return None
     return held if isinstance(held, type) and issubclass(held, Model) and held is not HostPort else None
 
 
-def model_at(route: tuple[str | int, ...]) -> type[Model] | None:
-    """The model whose keys stand at a route; None when no model does."""
+def choices(annotation: Any) -> dict[str, type[Model]]:
+    """The models between which `type` chooses, in a field that holds one of several or a list of them."""
+    if hasattr(annotation, "__metadata__"):
+        return choices(annotation.__origin__)
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is tuple:
+        return choices(args[0])
+    found = [arg for arg in args if isinstance(arg, type) and issubclass(arg, Model)]
+    if origin not in (Union, types.UnionType) or len(found) < 2:
+        return {}
+    return {get_args(model.model_fields["type"].annotation)[0]: model for model in found}
+
+
+def model_at(route: tuple[str | int, ...], data: Any = None) -> type[Model] | None:
+    """The model whose keys stand at a route; None when no model does. Where there is a choice, `data` makes it."""
     model: type[Model] | None = Config
     steps = list(route)
     while steps and model:
-        field = model.model_fields.get(str(steps.pop(0)))
+        key = steps.pop(0)
+        field = model.model_fields.get(str(key))
         if not field:
             return None
+        data = _at(data, key)
         if inner(field.annotation)[1] != "one" and steps:
-            steps.pop(0)
-        model = model_in(field.annotation)
+            data = _at(data, steps.pop(0))
+        options = choices(field.annotation)
+        model = options.get(str(_at(data, "type"))) if options else model_in(field.annotation)
     return model
+
+
+def _at(data: Any, step: str | int) -> Any:
+    if isinstance(data, dict):
+        return data.get(step)
+    return data[step] if isinstance(data, list) and isinstance(step, int) and step < len(data) else None
+
+
+def untagged(route: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """A route without the choices that the schema's complaints name in it."""
+    tags = {
+        tag
+        for _, model in models()
+        for field in model.model_fields.values()
+        for tag in choices(field.annotation)
+    }
+    return tuple(
+        step
+        for place, step in enumerate(route)
+        if not (step in tags and place and isinstance(route[place - 1], int))
+    )
 
 
 def kind_of(field: FieldInfo) -> str:
@@ -76,17 +116,19 @@ def _kind_in(annotation: Any) -> str | None:
 def models(
     model: type[Model] = Config, route: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], type[Model]]]:
-    """Every model with its route, in the order of the file; names are NAME, members of lists `[]`."""
+    """Every model with its route, in the order of the file; names are NAME, members of lists `[]`, choices `{type}`."""
     yield route, model
     for name, field in model.model_fields.items():
+        step = {"one": (), "list": ("[]",), "names": (NAME,)}[inner(field.annotation)[1]]
         if child := model_in(field.annotation):
-            step = {"one": (), "list": ("[]",), "names": (NAME,)}[inner(field.annotation)[1]]
             yield from models(child, (*route, name, *step))
+        for tag, chosen in choices(field.annotation).items():
+            yield from models(chosen, (*route, name, *step, f"{{type: {tag}}}"))
 
 
 def spelled(route: tuple[str, ...]) -> str:
     """A route of `models` as text."""
-    return ".".join(route).replace(".[]", "[]")
+    return ".".join(route).replace(".[]", "[]").replace(".{", " {")
 
 
 SECRETS = frozenset({"password", "passwords", "secret", "passwd", "md5", "md5_password", "auth_password"})

@@ -15,11 +15,18 @@ from rr.net import Address, Network
 
 @dataclass(frozen=True, slots=True)
 class NodeAllocation:
-    """One node: the addresses that its BGP sessions come from, and the prefixes that it may announce."""
+    """One node: the addresses that its BGP sessions come from, and what it may announce, exactly so."""
 
     name: str
     addresses: tuple[Address, ...]
     prefixes: tuple[Network, ...] = ()
+    borrowed: tuple[Network, ...] = ()
+    """Host routes (/32, /128) inside another node's prefix that this node uses (Calico borrows addresses so)."""
+
+    @property
+    def announces(self) -> tuple[Network, ...]:
+        """Everything that it may announce, VIPs aside."""
+        return self.prefixes + self.borrowed if self.borrowed else self.prefixes
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +51,11 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class Allocations:
-    """Who owns what at one moment. Nothing overlaps: `rr.ipam.document` sees to it."""
+    """Who owns what at one moment.
+
+    In what is in force nothing overlaps but what is borrowed: `rr.ipam.settle` sees to it. What a source says may
+    contradict itself or another source.
+    """
 
     nodes: Mapping[str, NodeAllocation]
     vips: tuple[VipPool, ...] = ()
@@ -62,8 +73,12 @@ class Allocations:
         return self.index.by_address.get(address)
 
     def owner_of(self, prefix: Network) -> str | None:
-        """The node that owns exactly this prefix."""
-        return self.index.owners.get(prefix)
+        """The node that may announce exactly this prefix: it owns or borrows it."""
+        return self.index.borrowers.get(prefix) or self.index.owners.get(prefix)
+
+    def borrower_of(self, prefix: Network) -> str | None:
+        """The node that borrows exactly this host route."""
+        return self.index.borrowers.get(prefix)
 
     def holding(self, prefix: Network) -> Holding | None:
         """The allocation that contains `prefix`, or the first one inside it."""
@@ -82,10 +97,7 @@ class Allocations:
 
     def vip_pool_of(self, prefix: Network) -> VipPool | None:
         """The pool that a prefix lies in, whatever its length and whoever announces it."""
-        for network, pool in self.index.pools:
-            if prefix.version == network.version and prefix.subnet_of(network):  # type: ignore[arg-type]
-                return pool
-        return None
+        return self.index.pool_around(prefix)
 
     def digest(self) -> str:
         """A short fingerprint; the order of nodes, addresses and prefixes in the document does not matter."""
@@ -93,8 +105,8 @@ class Allocations:
 
     @property
     def size(self) -> int:
-        """How many prefixes nodes own, VIP pools not counted."""
-        return len(self.index.owners)
+        """How many prefixes nodes own or borrow, VIP pools not counted."""
+        return len(self.index.owners) + len(self.index.borrowers)
 
 
 class Index:
@@ -115,9 +127,29 @@ class Index:
         return {prefix: node.name for node in self._allocations.nodes.values() for prefix in node.prefixes}
 
     @cached_property
+    def borrowers(self) -> Mapping[Network, str]:
+        """The node that uses each borrowed host route."""
+        return {route: node.name for node in self._allocations.nodes.values() for route in node.borrowed}
+
+    @cached_property
     def pools(self) -> tuple[tuple[Network, VipPool], ...]:
         """Each VIP prefix with its pool."""
         return tuple((prefix, pool) for pool in self._allocations.vips for prefix in pool.prefixes)
+
+    @cached_property
+    def _pool_table(self) -> Mapping[int, tuple[list[int], list[tuple[Network, VipPool]]]]:
+        tables: dict[int, tuple[list[int], list[tuple[Network, VipPool]]]] = {4: ([], []), 6: ([], [])}
+        for (version, first, _), place in sorted((order_of(p), i) for i, (p, _) in enumerate(self.pools)):
+            tables[version][0].append(first)
+            tables[version][1].append(self.pools[place])
+        return tables
+
+    def pool_around(self, prefix: Network) -> VipPool | None:
+        """See `Allocations.vip_pool_of`; pools do not overlap, so there is one candidate."""
+        starts, pools = self._pool_table[prefix.version]
+        place = bisect_right(starts, int(prefix.network_address))
+        network, pool = pools[place - 1] if place else (None, None)
+        return pool if network and prefix.subnet_of(network) else None  # type: ignore[arg-type]
 
     @cached_property
     def digest(self) -> str:
@@ -149,7 +181,8 @@ class Index:
 
 def _line(node: NodeAllocation) -> str:
     addresses = sorted(f"{address.version}:{int(address):x}" for address in node.addresses)
-    return f"{node.name} {addresses} {_networks(node.prefixes)}"
+    borrowed = f" borrowed {_networks(node.borrowed)}" if node.borrowed else ""
+    return f"{node.name} {addresses} {_networks(node.prefixes)}{borrowed}"
 
 
 def _networks(networks: tuple[Network, ...]) -> list[str]:
@@ -161,7 +194,7 @@ EMPTY = Allocations({}, ())
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What one snapshot changes over another; `granted` and `revoked` are (node, prefix)."""
+    """What one snapshot changes over another; `granted` and `revoked` are (node, prefix), borrowed ones too."""
 
     granted: tuple[tuple[str, Network], ...] = ()
     revoked: tuple[tuple[str, Network], ...] = ()
@@ -189,7 +222,7 @@ class Changes:
 
 def diff(old: Allocations, new: Allocations) -> Changes:
     """What changes between two snapshots; costs a look at each node, and more only for those that changed."""
-    names = [name for name in sorted({*old.nodes, *new.nodes}) if old.nodes.get(name) != new.nodes.get(name)]
+    names = sorted(_changed(old.nodes, new.nodes))
     return Changes(
         granted=tuple(_gained(names, old, new)),
         revoked=tuple(_gained(names, new, old)),
@@ -202,8 +235,16 @@ def diff(old: Allocations, new: Allocations) -> Changes:
             and name in new.nodes
             and set(old.nodes[name].addresses) != set(new.nodes[name].addresses)
         ),
-        vips_changed=_pools(old) != _pools(new),
+        vips_changed=old.vips is not new.vips and _pools(old) != _pools(new),
     )
+
+
+def _changed(old: Mapping[str, NodeAllocation], new: Mapping[str, NodeAllocation]) -> Iterator[str]:
+    """Whoever is not the same in both; most are the very same object."""
+    for name, node in new.items():
+        if (was := old.get(name)) is not node and was != node:
+            yield name
+    yield from old.keys() - new.keys()
 
 
 def _pools(snapshot: Allocations) -> frozenset[tuple[frozenset[Network], frozenset[str] | None]]:
@@ -214,5 +255,5 @@ def _gained(names: list[str], before: Allocations, after: Allocations) -> Iterat
     for name in names:
         if name not in after.nodes:
             continue
-        had = set(before.nodes[name].prefixes) if name in before.nodes else set()
-        yield from ((name, prefix) for prefix in after.nodes[name].prefixes if prefix not in had)
+        had = set(before.nodes[name].announces) if name in before.nodes else set()
+        yield from ((name, prefix) for prefix in after.nodes[name].announces if prefix not in had)

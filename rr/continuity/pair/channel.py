@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from rr.config.model import HostPort
+from rr.config.types import HostPort
 from rr.continuity.pair import word
 from rr.continuity.pair.tls import names_of
 from rr.continuity.pair.word import NotUnderstood, Word

@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from rr.config.load import parse
-from rr.config.model import Config, HostPort, Instance, Nodes, Rack, Tor
+from rr.config.model import Config, Instance, Nodes, Rack, Tor
+from rr.config.types import HostPort
 
 MINIMAL = """\
 name: rr-a
@@ -37,7 +38,7 @@ def test_what_is_left_out_has_the_documented_defaults(config: Config) -> None:
     assert (config.state_dir, config.run_dir) == (Path("/var/lib/rr"), Path("/run/rr"))
     assert str(config.http.listen) == "127.0.0.1:9632"
     assert config.ipam.guard is None
-    assert config.ipam.sources[0].name == "file:/etc/rr/allocations.yaml"
+    assert config.ipam.sources[0].called == "file:/etc/rr/allocations.yaml"
 
 
 def test_families_default_to_those_of_the_ranges() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from rr.config.load import parse
-from rr.config.model import HostPort
 from rr.config.reference import main, pages
 from rr.config.schema import model_at, models
+from rr.config.types import HostPort
 from rr.errors import ConfigError
 
 DOCS = Path(__file__).parents[3] / "docs"

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from rr.config.model import HostPort, Pair
+from rr.config.model import Pair
+from rr.config.types import HostPort
 from rr.continuity.pair import tls
 from rr.continuity.pair.certificates import CannotMake, make, renew
 from rr.continuity.pair.channel import Answering, Unanswered, ask
