@@ -122,6 +122,7 @@ def allocations(keeper: Keeper) -> Row:
                 "node": node.name,
                 "addresses": [str(a) for a in node.addresses],
                 "prefixes": [str(p) for p in node.prefixes],
+                "borrowed": [str(p) for p in node.borrowed],
                 "source": source,
             }
             for node in known.nodes.values()

@@ -72,7 +72,7 @@ class Appliance(Protocol):
         """
 
     def allocations(self) -> Row:
-        """Answer `{nodes: [{node, addresses, prefixes, source}], vips: [{prefixes, nodes, source}]}`.
+        """Answer `{nodes: [{node, addresses, prefixes, borrowed, source}], vips: [{prefixes, nodes, source}]}`.
 
         `nodes` of a VIP pool is null when it is open to every node.
         """

@@ -115,6 +115,11 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
         Key("node", "text", "the node's name"),
         Key("addresses", "list", "the addresses that its BGP sessions come from"),
         Key("prefixes", "list", "the prefixes that it owns"),
+        Key(
+            "borrowed",
+            "list",
+            "host routes out of other nodes' prefixes that it uses and may announce",
+        ),
         Key("source", "text", "the IPAM source that says so", True),
     ),
     "allocations.vips": (

@@ -10,6 +10,7 @@ from rr.cli.complete import names
 from rr.cli.output import Column, column, count, plain
 
 NODE_COLUMNS = (column("node"), column("addresses"), column("prefixes", gives=True))
+BORROWED = column("borrowed", gives=True)
 
 
 def _who(row: Mapping[str, Any]) -> str:
@@ -54,7 +55,8 @@ def show(session: Session, node: str | None) -> None:
         return
     sources = {row["source"] for row in (*nodes, *vips)}
     more = (SOURCE,) if len(sources) > 1 else ()
-    output.table(nodes, (*NODE_COLUMNS, *more), "No node has an allocation.")
+    borrowed = (BORROWED,) if any(row["borrowed"] for row in nodes) else ()
+    output.table(nodes, (*NODE_COLUMNS, *borrowed, *more), "No node has an allocation.")
     if vips:
         output.line()
         output.table(vips, (*VIP_COLUMNS, *more), "")
@@ -62,7 +64,7 @@ def show(session: Session, node: str | None) -> None:
 
 def _rows(nodes: Sequence[dict[str, Any]], vips: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"vip": False, **row, "nodes": None} for row in nodes] + [
-        {"vip": True, "node": None, "addresses": [], **row} for row in vips
+        {"vip": True, "node": None, "addresses": [], "borrowed": [], **row} for row in vips
     ]
 
 

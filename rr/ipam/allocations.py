@@ -15,11 +15,18 @@ from rr.net import Address, Network
 
 @dataclass(frozen=True, slots=True)
 class NodeAllocation:
-    """One node: the addresses that its BGP sessions come from, and the prefixes that it may announce."""
+    """One node: the addresses that its BGP sessions come from, and what it may announce, exactly so."""
 
     name: str
     addresses: tuple[Address, ...]
     prefixes: tuple[Network, ...] = ()
+    borrowed: tuple[Network, ...] = ()
+    """Host routes (/32, /128) inside another node's prefix that this node uses (Calico borrows addresses so)."""
+
+    @property
+    def announces(self) -> tuple[Network, ...]:
+        """Everything that it may announce, VIPs aside."""
+        return self.prefixes + self.borrowed if self.borrowed else self.prefixes
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +51,11 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class Allocations:
-    """Who owns what at one moment. Nothing overlaps: `rr.ipam.document` sees to it."""
+    """Who owns what at one moment.
+
+    In what is in force nothing overlaps but what is borrowed: `rr.ipam.settle` sees to it. What a source says may
+    contradict itself or another source.
+    """
 
     nodes: Mapping[str, NodeAllocation]
     vips: tuple[VipPool, ...] = ()
@@ -62,8 +73,12 @@ class Allocations:
         return self.index.by_address.get(address)
 
     def owner_of(self, prefix: Network) -> str | None:
-        """The node that owns exactly this prefix."""
-        return self.index.owners.get(prefix)
+        """The node that may announce exactly this prefix: it owns or borrows it."""
+        return self.index.borrowers.get(prefix) or self.index.owners.get(prefix)
+
+    def borrower_of(self, prefix: Network) -> str | None:
+        """The node that borrows exactly this host route."""
+        return self.index.borrowers.get(prefix)
 
     def holding(self, prefix: Network) -> Holding | None:
         """The allocation that contains `prefix`, or the first one inside it."""
@@ -93,8 +108,8 @@ class Allocations:
 
     @property
     def size(self) -> int:
-        """How many prefixes nodes own, VIP pools not counted."""
-        return len(self.index.owners)
+        """How many prefixes nodes own or borrow, VIP pools not counted."""
+        return len(self.index.owners) + len(self.index.borrowers)
 
 
 class Index:
@@ -113,6 +128,11 @@ class Index:
     def owners(self) -> Mapping[Network, str]:
         """The node that owns each prefix."""
         return {prefix: node.name for node in self._allocations.nodes.values() for prefix in node.prefixes}
+
+    @cached_property
+    def borrowers(self) -> Mapping[Network, str]:
+        """The node that uses each borrowed host route."""
+        return {route: node.name for node in self._allocations.nodes.values() for route in node.borrowed}
 
     @cached_property
     def pools(self) -> tuple[tuple[Network, VipPool], ...]:
@@ -149,7 +169,8 @@ class Index:
 
 def _line(node: NodeAllocation) -> str:
     addresses = sorted(f"{address.version}:{int(address):x}" for address in node.addresses)
-    return f"{node.name} {addresses} {_networks(node.prefixes)}"
+    borrowed = f" borrowed {_networks(node.borrowed)}" if node.borrowed else ""
+    return f"{node.name} {addresses} {_networks(node.prefixes)}{borrowed}"
 
 
 def _networks(networks: tuple[Network, ...]) -> list[str]:
@@ -161,7 +182,7 @@ EMPTY = Allocations({}, ())
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What one snapshot changes over another; `granted` and `revoked` are (node, prefix)."""
+    """What one snapshot changes over another; `granted` and `revoked` are (node, prefix), borrowed ones too."""
 
     granted: tuple[tuple[str, Network], ...] = ()
     revoked: tuple[tuple[str, Network], ...] = ()
@@ -214,5 +235,5 @@ def _gained(names: list[str], before: Allocations, after: Allocations) -> Iterat
     for name in names:
         if name not in after.nodes:
             continue
-        had = set(before.nodes[name].prefixes) if name in before.nodes else set()
-        yield from ((name, prefix) for prefix in after.nodes[name].prefixes if prefix not in had)
+        had = set(before.nodes[name].announces) if name in before.nodes else set()
+        yield from ((name, prefix) for prefix in after.nodes[name].announces if prefix not in had)

@@ -36,9 +36,12 @@ def _percent(part: int | Fraction, total: int = 1) -> str:
 
 
 def _lost_prefixes(old: Allocations, new: Allocations) -> list[str]:
-    """Prefixes that nobody owns any more; one that moves to another node is not lost."""
+    """Prefixes that nobody owns or borrows any more; one that moves to another node is not lost."""
     owned = [
-        f"{prefix} of {node}" for prefix, node in old.index.owners.items() if prefix not in new.index.owners
+        f"{prefix} of {node}"
+        for prefixes in (old.index.owners, old.index.borrowers)
+        for prefix, node in prefixes.items()
+        if new.owner_of(prefix) is None
     ]
     pools = [f"VIP pool {prefix}" for prefix, _ in old.index.pools if not _in_pool(new, prefix)]
     return owned + pools

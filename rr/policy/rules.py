@@ -131,8 +131,8 @@ class _Share:
         """Take what is withheld out of what a node has; of a pool, all of it."""
         pools = allocations.pools_for(node.name) if allocations.vips else ()
         if not withheld:
-            return cls(node, node.prefixes, pools)
-        own = tuple(p for p in node.prefixes if p not in withheld)
+            return cls(node, node.announces, pools)
+        own = tuple(p for p in node.announces if p not in withheld)
         return cls(node, own, tuple(p for p in pools if not any(overlap(p, w) for w in withheld)))
 
 

@@ -137,7 +137,7 @@ def _judge_pair(rules: Rules, allocations: Allocations, announcement: Announceme
 
 
 def _kind(allocations: Allocations, prefix: Network, node: NodeAllocation | None) -> str | None:
-    if node and prefix in node.prefixes:
+    if node and prefix in node.announces:
         return "pod"
     return "vip" if allocations.vip_pool_of(prefix) else None
 
@@ -190,6 +190,10 @@ def _prefix_check(allocations: Allocations, prefix: Network, node: NodeAllocatio
     name = node.name if node else "an unknown node"
     if node and prefix in node.prefixes:
         return Check("prefix", True, f"{prefix} is allocated to {name}")
+    if borrower := allocations.borrower_of(prefix):
+        own = node is not None and node.name == borrower
+        text = f"{prefix} is borrowed by {borrower}{_lender(allocations, prefix)}"
+        return Check("prefix", own, text, None if own else Reason.FOREIGN_PREFIX)
     pool = allocations.vip_pool_of(prefix)
     if pool and node and prefix.prefixlen == prefix.max_prefixlen:
         if pool.nodes is None or node.name in pool.nodes:
@@ -197,6 +201,12 @@ def _prefix_check(allocations: Allocations, prefix: Network, node: NodeAllocatio
         text = f"{prefix} is a VIP that {name} may not announce: its pool is open to {', '.join(sorted(pool.nodes))}"
         return Check("prefix", False, text, Reason.VIP_NOT_ALLOWED)
     return _not_owned(allocations, prefix, node, name)
+
+
+def _lender(allocations: Allocations, prefix: Network) -> str:
+    """Out of which prefix a host route is borrowed, and whose that is; nothing where it is nobody's."""
+    lender = allocations.holding(prefix)
+    return f" out of {lender.prefix} of {lender.node}" if lender else ""
 
 
 def _not_owned(allocations: Allocations, prefix: Network, node: NodeAllocation | None, name: str) -> Check:

@@ -127,9 +127,11 @@ def test_explain_of_an_unknown_peer_fails_with_the_way_out(rrd: Background, rrct
 def test_ipam_shows_nodes_and_pools(rrd: Background, rrctl: Rrctl) -> None:
     ran = rrctl("ipam", "show")
     assert "node-1  10.2.0.2" in ran.out
+    assert "BORROWED" in ran.out.splitlines()[0]
+    assert "10.244.2.0/24  10.244.1.5/32" in ran.out
     assert "10.100.0.0/24  every node" in ran.out
     rows = json.loads(rrctl("ipam", "show", "--node", "node-2", "--output", "json").out)
-    keys = {"vip", "node", "addresses", "prefixes", "nodes", "source"}
+    keys = {"vip", "node", "addresses", "prefixes", "borrowed", "nodes", "source"}
     assert [set(row) for row in rows] == [keys, keys]
     assert [(row["vip"], row["node"]) for row in rows] == [(False, "node-2"), (True, None)]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from hypothesis import strategies as st
 
@@ -39,6 +40,11 @@ def apart(found: list[Network]) -> list[Network]:
     return kept
 
 
+def host_in(block: Network, number: int) -> Network:
+    """A host route inside a prefix."""
+    return ip_network((block[number + 1], block.max_prefixlen))
+
+
 @st.composite
 def allocations(draw: st.DrawFn) -> Allocations:
     """Valid allocations."""
@@ -50,6 +56,10 @@ def allocations(draw: st.DrawFn) -> Allocations:
         take = draw(st.integers(0, min(4, len(free))))
         nodes[name] = NodeAllocation(name, tuple(hosts[2 * index : 2 * index + 2]), tuple(free[:take]))
         free = free[take:]
+    for index, name in enumerate(chosen):
+        blocks = [block for other in chosen if other != name for block in nodes[other].prefixes]
+        lent = draw(st.lists(st.sampled_from(blocks), unique=True, max_size=2)) if blocks else []
+        nodes[name] = replace(nodes[name], borrowed=tuple(host_in(block, index) for block in lent))
     pools = [
         VipPool((network,), draw(st.none() | st.frozensets(st.sampled_from(chosen)) if chosen else st.none()))
         for network in free[:3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -42,6 +43,23 @@ def test_a_node_is_found_by_each_of_its_addresses(snapshot: Allocations) -> None
 def test_only_exactly_the_prefix_has_an_owner(snapshot: Allocations) -> None:
     assert snapshot.owner_of(net("10.244.1.0/24")) == "node-1"
     assert snapshot.owner_of(net("10.244.1.0/25")) is None
+
+
+def test_what_is_borrowed_has_an_owner_and_its_block_keeps_its_own(snapshot: Allocations) -> None:
+    lent = Allocations(
+        {**snapshot.nodes, "node-2": replace(snapshot.nodes["node-2"], borrowed=(net("10.244.1.5/32"),))}
+    )
+    assert (lent.owner_of(net("10.244.1.5/32")), lent.borrower_of(net("10.244.1.5/32"))) == (
+        "node-2",
+        "node-2",
+    )
+    assert lent.holding(net("10.244.1.5/32")) == Holding(net("10.244.1.0/24"), "node-1")
+    assert lent.holding(net("10.244.1.6/32")) == Holding(net("10.244.1.0/24"), "node-1")
+    assert lent.borrower_of(net("10.244.1.0/24")) is None
+    assert lent.size == snapshot.size + 1
+    assert lent.digest() != snapshot.digest()
+    assert diff(snapshot, lent).granted == (("node-2", net("10.244.1.5/32")),)
+    assert diff(lent, snapshot).revoked == (("node-2", net("10.244.1.5/32")),)
 
 
 @pytest.mark.parametrize(
@@ -113,8 +131,8 @@ def test_what_is_rendered_is_read_back(snapshot: Allocations) -> None:
 @given(allocations(), allocations())
 def test_changes_lead_from_one_snapshot_to_the_other(old: Allocations, new: Allocations) -> None:
     changes = diff(old, new)
-    owned = {(name, prefix) for name, node in old.nodes.items() for prefix in node.prefixes}
-    wanted = {(name, prefix) for name, node in new.nodes.items() for prefix in node.prefixes}
+    owned = {(name, prefix) for name, node in old.nodes.items() for prefix in node.announces}
+    wanted = {(name, prefix) for name, node in new.nodes.items() for prefix in node.announces}
     assert (owned - set(changes.revoked)) | set(changes.granted) == wanted
     assert not diff(new, new)
     assert bool(changes) == (old.digest() != new.digest())

@@ -10,7 +10,7 @@ import pytest
 
 from rr.errors import AllocationsError
 from rr.ipam.allocations import EMPTY, NodeAllocation, VipPool
-from rr.ipam.document import parse, render
+from rr.ipam.document import parse, parse_all, render
 from tests.unit.broken import Case, cases
 
 HERE = Path(__file__).parent
@@ -69,6 +69,62 @@ def test_names_are_text_whatever_yaml_takes_them_for() -> None:
 
 def test_what_is_rendered_is_read_back() -> None:
     assert parse(render(parse(GOOD))) == parse(GOOD)
+
+
+def test_a_node_may_borrow_addresses_of_others() -> None:
+    text = GOOD.replace("    prefixes: [10.244.2.0/24]", '    borrowed: [10.244.1.5/32, "fd00:10:1::7/128"]')
+    found = parse(text)
+    assert found.nodes["node-2"].borrowed == (ip_network("10.244.1.5/32"), ip_network("fd00:10:1::7/128"))
+    assert found.nodes["node-2"].prefixes == ()
+    assert parse(render(found)) == found
+
+
+NODES, POOLS = GOOD.split("vips:")
+POOLS = f"vips:{POOLS}"
+
+
+class TestSeveralFiles:
+    """They count as one document."""
+
+    def test_a_pool_may_name_nodes_of_another_file(self) -> None:
+        assert parse_all({"a.yaml": POOLS, "b.yaml": NODES}) == parse(GOOD)
+
+    def test_a_file_without_nodes_and_without_pools_is_refused(self) -> None:
+        with pytest.raises(AllocationsError) as caught:
+            parse_all({"a.yaml": GOOD, "b.yaml": "{}"})
+        assert str(caught.value) == "b.yaml:1:1: nodes: is missing; write `nodes: {}` if nothing is allocated"
+
+    def test_what_contradicts_between_two_is_refused_with_both_places(self) -> None:
+        other = """\
+nodes:
+  node-1: {addresses: [10.2.0.31]}
+  node-3: {addresses: [10.2.0.12], prefixes: [10.244.1.0/25]}
+vips:
+  - {prefixes: [10.100.0.128/25], nodes: [node-9]}
+"""
+        with pytest.raises(AllocationsError) as caught:
+            parse_all({"a.yaml": GOOD, "b.yaml": other})
+        assert str(caught.value).splitlines() == [
+            "b.yaml:2:3: nodes.node-1: is given twice, first at a.yaml:2:3; put all that it owns in one place",
+            (
+                "b.yaml:3:24: nodes.node-3.addresses[0]: 10.2.0.12 is already an address of node-2 at a.yaml:6:17; "
+                "an address belongs to one node: keep it at one of them"
+            ),
+            (
+                "b.yaml:3:47: nodes.node-3.prefixes[0]: 10.244.1.0/25 overlaps 10.244.1.0/24 of node-1 at a.yaml:4:16; "
+                "give each node prefixes of its own"
+            ),
+            (
+                "b.yaml:5:17: vips[0].prefixes[0]: 10.100.0.128/25 overlaps 10.100.0.0/24 of a VIP pool at a.yaml:9:17; "
+                "a VIP pool lies apart from every node prefix and every other pool"
+            ),
+            "b.yaml:5:43: vips[0].nodes[0]: there is no node node-9; did you mean node-3?",
+        ]
+
+    def test_every_broken_file_is_named(self) -> None:
+        with pytest.raises(AllocationsError) as caught:
+            parse_all({"a.yaml": "nodes: [", "b.yaml": "", "c.yaml": GOOD})
+        assert {problem.file for problem in caught.value.problems} == {"a.yaml", "b.yaml"}
 
 
 def many(nodes: int) -> str:

@@ -1,5 +1,6 @@
 """Every reason with its sentence, and the order in which an operator would ask."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ RACKS: dict[str, Any] = {
     }
 }
 RULES = Rules(instance(RACKS, families=["ipv4", "ipv6"]))
-OWNED = allocations(
+HOLDERS = allocations(
     {
         "node-1": (["10.2.0.11", "fd00:2::11"], ["10.244.1.0/24", "fd00:10:1::/64"]),
         "node-2": (["10.2.0.12"], ["10.244.2.0/24"]),
@@ -24,6 +25,8 @@ OWNED = allocations(
     (["10.100.0.0/24"], None),
     (["10.101.0.0/24"], ["node-2"]),
 )
+BORROWER = replace(HOLDERS.nodes["node-2"], borrowed=networks("10.244.1.5/32", "10.249.0.5/32"))
+OWNED = replace(HOLDERS, nodes={**HOLDERS.nodes, "node-2": BORROWER})
 
 
 def verdict(prefix: str, peer: str = "10.2.0.11", hop: str | None = None, **more: Any) -> Verdict:
@@ -46,6 +49,11 @@ def verdict(prefix: str, peer: str = "10.2.0.11", hop: str | None = None, **more
          "10.244.1.128/25 is longer than 10.244.1.0/24, which is what node-1 was allocated"),
         ("10.244.0.0/23", "10.2.0.11", {}, "less-specific",
          "10.244.0.0/23 is shorter than 10.244.1.0/24, which is what node-1 was allocated"),
+        ("10.244.1.5/32", "10.2.0.11", {}, "foreign-prefix",
+         "10.244.1.5/32 is borrowed by node-2 out of 10.244.1.0/24 of node-1"),
+        ("10.244.1.6/32", "10.2.0.12", {}, "foreign-prefix", "10.244.1.6/32 belongs to node-1, not to node-2"),
+        ("10.244.1.4/31", "10.2.0.12", {}, "foreign-prefix", "10.244.1.4/31 belongs to node-1, not to node-2"),
+        ("10.249.0.5/32", "10.2.0.11", {}, "foreign-prefix", "10.249.0.5/32 is borrowed by node-2"),
         ("10.101.0.1/32", "10.2.0.11", {}, "vip-not-allowed",
          "10.101.0.1/32 is a VIP that node-1 may not announce: its pool is open to node-2"),
         ("10.100.0.0/25", "10.2.0.11", {}, "vip-not-allowed",
@@ -142,3 +150,12 @@ def test_every_reason_is_documented_for_the_api() -> None:
     from rr.api.keys import REASONS
 
     assert set(map(str, Reason)) - {str(Reason.UNKNOWN_PEER)} == set(REASONS)
+
+
+def test_a_borrowed_host_route_is_accepted_from_its_borrower_and_said_to_be_borrowed() -> None:
+    found = verdict("10.244.1.5/32", "10.2.0.12", "10.2.0.12")
+    assert (found.accepted, found.kind) == (True, "pod")
+    assert [c.text for c in found.checks if c.name == "prefix"] == [
+        "10.244.1.5/32 is borrowed by node-2 out of 10.244.1.0/24 of node-1"
+    ]
+    assert verdict("10.244.1.0/24", "10.2.0.11", "10.2.0.11").accepted

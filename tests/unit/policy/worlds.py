@@ -1,7 +1,7 @@
 """Random networks: instances, allocations and announcements that stress each other's edges."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -86,7 +86,7 @@ class World:
         nodes = self.allocations.nodes.values()
         pool = self.allocations.vip_pool_of(prefix)
         open_to = [n for n in nodes if pool and pool.open_to(n.name)]
-        return next((n for n in nodes if prefix in n.prefixes), open_to[0] if open_to else None)
+        return next((n for n in nodes if prefix in n.announces), open_to[0] if open_to else None)
 
     def prefixes(self) -> list[Network]:
         """Everything allocated, what is next to it, and what belongs to nobody."""
@@ -94,7 +94,7 @@ class World:
             networks("0.0.0.0/0", "::/0", "10.244.255.0/24", "fd00:10:ff::/64", "10.99.0.1/32")
         )
         for node in self.allocations.nodes.values():
-            for prefix in node.prefixes:
+            for prefix in node.announces:
                 found |= set(_around(prefix))
         for pool in self.allocations.vips:
             for prefix in pool.prefixes:
@@ -183,10 +183,12 @@ def all_allocations(draw: st.DrawFn) -> Allocations:
     for prefix in prefixes if names else ():
         if (owner := draw(st.sampled_from((None, *names)))) is not None:
             owned[owner].append(prefix)
+    named = [name for name in names if hosts[name]]
     nodes = {
-        name: NodeAllocation(name, tuple(hosts[name][:3]), tuple(owned[name]))
-        for name in names
-        if hosts[name]
+        name: NodeAllocation(
+            name, tuple(hosts[name][:3]), tuple(owned[name]), draw(_borrowed(name, named, owned))
+        )
+        for name in named
     }
     some = st.frozensets(st.sampled_from((*NODES, "not-yet")), max_size=3)
     open_to: st.SearchStrategy[frozenset[str] | None] = st.one_of(st.none(), some)
@@ -195,11 +197,24 @@ def all_allocations(draw: st.DrawFn) -> Allocations:
 
 
 @st.composite
+def _borrowed(
+    draw: st.DrawFn, name: str, names: Sequence[str], owned: Mapping[str, Sequence[Network]]
+) -> tuple[Network, ...]:
+    """Host routes that a node may have borrowed: each node another one of every foreign block."""
+    number = names.index(name) + 1
+    blocks = [p for other in names if other != name for p in owned[other] if p.prefixlen < p.max_prefixlen]
+    routes = [ip_network((block[number], block.max_prefixlen)) for block in blocks]
+    return tuple(route for route in routes if draw(st.booleans()))
+
+
+@st.composite
 def later_than(draw: st.DrawFn, before: Allocations) -> Allocations:
     """The same nodes a while later: most as before, prefixes and pools given to others, some nodes gone."""
     drawn = draw(all_allocations())
     kept = {
-        name: NodeAllocation(name, node.addresses, drawn.nodes[name].prefixes if name in drawn.nodes else ())
+        name: replace(drawn.nodes[name], addresses=node.addresses)
+        if name in drawn.nodes
+        else NodeAllocation(name, node.addresses)
         for name, node in before.nodes.items()
         if draw(st.integers(0, 9))
     }
