@@ -53,7 +53,7 @@ def _block(block: CiliumBlock, careful: Careful) -> list[Network]:
     try:
         start = read_address(block.start)
         stop = read_address(block.stop) if block.stop else start
-        networks: list[Network] = list(summarize_address_range(start, stop))  # type: ignore[type-var]
+        networks: list[Network] = list(summarize_address_range(start, stop))
     except NotValid as error:
         careful.troubles.append(f"spec.blocks: {error.wrong}")
         return []

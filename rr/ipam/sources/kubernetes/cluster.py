@@ -16,6 +16,7 @@ class Cluster:
 
     def __init__(self, *, name_addressless: bool = True) -> None:
         self._objects: dict[str, dict[str, Decoded]] = {}
+        self._troubled: dict[tuple[str, str], tuple[str, ...]] = {}
         self._nodes = Nodes()
         self._vips = Vips()
         self._name_addressless = name_addressless
@@ -27,6 +28,9 @@ class Cluster:
         old = objects.pop(key, None)
         if new is not None and new != NOTHING:
             objects[key] = new
+        self._troubled.pop((kind, key), None)
+        if new and new.troubles:
+            self._troubled[kind, key] = new.troubles
         before = old.contribution if old else None
         after = new.contribution if new else None
         if before == after:
@@ -62,15 +66,14 @@ class Cluster:
 
     def troubles(self) -> tuple[str, ...]:
         """What cannot be used of what the cluster says, a sentence each; the rest counts."""
-        return tuple(sorted(self._troubles()))
+        return tuple(sorted(self._sentences()))
 
-    def _troubles(self) -> Iterator[str]:
-        for kind, objects in self._objects.items():
-            for key, decoded in objects.items():
-                yield from (f"{kind} {key}: {trouble}" for trouble in decoded.troubles)
+    def _sentences(self) -> Iterator[str]:
+        for (kind, key), troubles in self._troubled.items():
+            yield from (f"{kind}/{key}: {trouble}; that is left out" for trouble in troubles)
         if self._name_addressless:
             for node in self._nodes.addressless:
-                yield f"{node} has prefixes and no address that a session could come from, so it has nothing"
+                yield f"{node} has prefixes, and no address that its session could come from; it is left out"
 
 
 class Nodes:
@@ -117,7 +120,7 @@ class Nodes:
         borrowed = tuple(dict.fromkeys(prefix for share in shares for prefix in share.borrowed))
         self.addressless.discard(name)
         if addresses:
-            return NodeAllocation(name, addresses, prefixes + borrowed)
+            return NodeAllocation(name, addresses, prefixes, borrowed)
         if prefixes or borrowed:
             self.addressless.add(name)
         return None

@@ -22,7 +22,7 @@ class Part(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """What all of these are: immutable, named in the API's way."""
 
 
-class Meta(Part):
+class Meta(Part, frozen=True):
     """metadata."""
 
     name: str = ""
@@ -36,34 +36,34 @@ class Meta(Part):
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
-class Named(Part):
+class Named(Part, frozen=True):
     """Any object: what it is called, and which version this is."""
 
     metadata: Meta
 
 
-class ListMeta(Part):
+class ListMeta(Part, frozen=True):
     """metadata of a list; `continue_` fetches the next page."""
 
     resource_version: str = ""
     continue_: str | None = field(name="continue", default=None)
 
 
-class Page(Part):
+class Page(Part, frozen=True):
     """A part of a list. Items stay raw, so that one bad item does not spoil the others."""
 
     metadata: ListMeta
     items: list[msgspec.Raw] | None = None
 
 
-class Event(Part):
+class Event(Part, frozen=True):
     """A line of a watch."""
 
     type: str
     object: msgspec.Raw
 
 
-class Status(Part):
+class Status(Part, frozen=True):
     """What the server says when it does not give what it was asked for."""
 
     code: int = 0
@@ -71,27 +71,27 @@ class Status(Part):
     message: str = ""
 
 
-class NodeAddress(Part):
+class NodeAddress(Part, frozen=True):
     """An entry of Node.status.addresses."""
 
     type: str = ""
     address: str = ""
 
 
-class NodeStatus(Part):
+class NodeStatus(Part, frozen=True):
     """Node.status."""
 
     addresses: list[NodeAddress] | None = None
 
 
-class NodeSpec(Part):
+class NodeSpec(Part, frozen=True):
     """Node.spec; old clusters know only podCIDR."""
 
     pod_cidr: str | None = field(name="podCIDR", default=None)
     pod_cidrs: list[str] | None = field(name="podCIDRs", default=None)
 
 
-class Node(Part):
+class Node(Part, frozen=True):
     """v1 Node."""
 
     metadata: Meta
@@ -99,48 +99,48 @@ class Node(Part):
     status: NodeStatus = NodeStatus()
 
 
-class CiliumAddress(Part):
+class CiliumAddress(Part, frozen=True):
     """An entry of CiliumNode.spec.addresses."""
 
     type: str = ""
     ip: str = ""
 
 
-class CiliumAllocated(Part):
+class CiliumAllocated(Part, frozen=True):
     """An entry of CiliumNode.spec.ipam.pools.allocated."""
 
     pool: str = ""
     cidrs: list[str] | None = None
 
 
-class CiliumPools(Part):
+class CiliumPools(Part, frozen=True):
     """CiliumNode.spec.ipam.pools."""
 
     allocated: list[CiliumAllocated] | None = None
 
 
-class CiliumIpam(Part):
+class CiliumIpam(Part, frozen=True):
     """CiliumNode.spec.ipam."""
 
     pod_cidrs: list[str] | None = field(name="podCIDRs", default=None)
     pools: CiliumPools | None = None
 
 
-class CiliumNodeSpec(Part):
+class CiliumNodeSpec(Part, frozen=True):
     """CiliumNode.spec."""
 
     addresses: list[CiliumAddress] | None = None
     ipam: CiliumIpam | None = None
 
 
-class CiliumNode(Part):
+class CiliumNode(Part, frozen=True):
     """cilium.io CiliumNode; its name is the node's."""
 
     metadata: Meta
     spec: CiliumNodeSpec = CiliumNodeSpec()
 
 
-class CiliumBlock(Part):
+class CiliumBlock(Part, frozen=True):
     """An entry of CiliumLoadBalancerIPPool.spec.blocks: a prefix, or a range; `stop` may be left out."""
 
     cidr: str = ""
@@ -148,7 +148,7 @@ class CiliumBlock(Part):
     stop: str = ""
 
 
-class CiliumPoolSpec(Part):
+class CiliumPoolSpec(Part, frozen=True):
     """CiliumLoadBalancerIPPool.spec; before cilium.io/v2 blocks were called cidrs."""
 
     disabled: bool = False
@@ -156,14 +156,14 @@ class CiliumPoolSpec(Part):
     cidrs: list[CiliumBlock] | None = None
 
 
-class CiliumPool(Part):
+class CiliumPool(Part, frozen=True):
     """cilium.io CiliumLoadBalancerIPPool."""
 
     metadata: Meta
     spec: CiliumPoolSpec = CiliumPoolSpec()
 
 
-class AffinitySpec(Part):
+class AffinitySpec(Part, frozen=True):
     """BlockAffinity.spec. `deleted` is text in this API, and `type` is `virtual` for blocks of no host."""
 
     node: str = ""
@@ -173,20 +173,20 @@ class AffinitySpec(Part):
     type: str = ""
 
 
-class BlockAffinity(Part):
+class BlockAffinity(Part, frozen=True):
     """crd.projectcalico.org/v1 BlockAffinity."""
 
     metadata: Meta
     spec: AffinitySpec
 
 
-class BlockAttribute(Part):
+class BlockAttribute(Part, frozen=True):
     """An entry of IPAMBlock.spec.attributes; `secondary` says among other things for which node."""
 
     secondary: dict[str, str] | None = None
 
 
-class BlockSpec(Part):
+class BlockSpec(Part, frozen=True):
     """IPAMBlock.spec: `allocations` has for each address of `cidr` the index of its attribute, or null."""
 
     cidr: str = ""
@@ -196,32 +196,32 @@ class BlockSpec(Part):
     deleted: bool = False
 
 
-class IpamBlock(Part):
+class IpamBlock(Part, frozen=True):
     """crd.projectcalico.org/v1 IPAMBlock."""
 
     metadata: Meta
     spec: BlockSpec
 
 
-class Ingress(Part):
+class Ingress(Part, frozen=True):
     """An entry of Service.status.loadBalancer.ingress."""
 
     ip: str = ""
 
 
-class LoadBalancer(Part):
+class LoadBalancer(Part, frozen=True):
     """Service.status.loadBalancer."""
 
     ingress: list[Ingress] | None = None
 
 
-class ServiceStatus(Part):
+class ServiceStatus(Part, frozen=True):
     """Service.status."""
 
     load_balancer: LoadBalancer | None = None
 
 
-class ServiceSpec(Part):
+class ServiceSpec(Part, frozen=True):
     """Service.spec."""
 
     type: str = ""
@@ -230,7 +230,7 @@ class ServiceSpec(Part):
     external_ips: list[str] | None = field(name="externalIPs", default=None)
 
 
-class Service(Part):
+class Service(Part, frozen=True):
     """v1 Service."""
 
     metadata: Meta
@@ -238,7 +238,7 @@ class Service(Part):
     status: ServiceStatus = ServiceStatus()
 
 
-class Conditions(Part):
+class Conditions(Part, frozen=True):
     """conditions of an endpoint; null means unknown, which is to be read as ready."""
 
     ready: bool | None = None
@@ -246,14 +246,14 @@ class Conditions(Part):
     terminating: bool | None = None
 
 
-class Endpoint(Part):
+class Endpoint(Part, frozen=True):
     """An entry of EndpointSlice.endpoints."""
 
     node_name: str | None = None
     conditions: Conditions | None = None
 
 
-class EndpointSlice(Part):
+class EndpointSlice(Part, frozen=True):
     """discovery.k8s.io/v1 EndpointSlice."""
 
     metadata: Meta

@@ -78,9 +78,8 @@ class Vips:
         if not moved and not self._reopen:
             return self._result
         now = {vip for vip, pool in self._pools.items() if pool.nodes is not None}
-        if self._open or self._wide or self._reopen:
-            if self._reopen or limited != now:
-                self._widen(now)
+        if self._reopen or (self._open and limited != now):
+            self._widen(now)
         self._reopen = False
         self._result = tuple(self._listed())
         return self._result
