@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random
 
 from rr.ipam.sources.kubernetes.client import Client
 from rr.ipam.sources.kubernetes.errors import Gone, KubernetesError, NotAnswering, NotThere
@@ -69,7 +69,7 @@ class Reflector:
         self._silence = silence
         self._version: str | None = None
         self._api = 0
-        self._wait = wait_exponential_jitter(initial=0.1, max=10.0, jitter=0.1)
+        self._wait = wait_exponential(multiplier=0.1, max=10.0) + wait_random(0, 0.1)
 
     async def run(self) -> None:
         """Follow it for ever."""
@@ -104,10 +104,18 @@ class Reflector:
             self._changed()
 
     async def _follow(self) -> None:
-        """List, unless a version is known to go on from, and watch until the watch ends."""
-        if self._version is None:
+        """List, unless a version is known to go on from, and watch until the watch ends.
+
+        That the server has forgotten our version is no failure, unless it does so right after it has given it.
+        """
+        if listed := self._version is None:
             await self._list()
-        await self._watch()
+        try:
+            await self._watch()
+        except Gone:
+            self._version = None
+            if listed:
+                raise
 
     def _parameters(self, **more: str) -> dict[str, str]:
         chosen = {"labelSelector": self.resource.labels, "fieldSelector": self.resource.fields}
@@ -178,7 +186,7 @@ class Reflector:
         except NotAnswering:
             if self._version is None or not (heard or time.monotonic() - started > SHORT):
                 raise
-        except (Gone, NotThere):
+        except NotThere:
             self._version = None
             raise
         else:
