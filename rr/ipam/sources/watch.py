@@ -86,7 +86,7 @@ class FileWatch:
     def arm(self) -> None:
         """Watch what the path goes through now. Before reading, so that no change falls in between."""
         try:
-            self._names = chain(self.path)
+            self._names = self.places()
         except OSError:
             return  # something on the way vanished; the next look will tell
         if not self._inotify:
@@ -98,6 +98,14 @@ class FileWatch:
                 self._watches[directory] = self._inotify.add_watch(directory, _MASK)
             except OSError:
                 self._watches.pop(directory, None)  # not there yet, or no watches left: the look remains
+
+    def places(self) -> dict[Path, set[str]]:
+        """The names that decide what is read, by directory; raises OSError."""
+        return chain(self.path)
+
+    def concerned(self, directory: Path, name: str) -> bool:
+        """Whether something that happened to this name may be a change."""
+        return name in self._names.get(directory, ())
 
     def _forget(self, directory: Path) -> None:
         watch = self._watches.pop(directory)
@@ -130,8 +138,9 @@ class FileWatch:
             return True
         if event.mask & Mask.IGNORED or event.watch is None or event.name is None:
             return False
-        directory = event.watch.path
-        if str(event.name) not in self._names.get(directory, ()):
+        directory, name = event.watch.path, str(event.name)
+        if not self.concerned(directory, name):
             return False
         # A regular file that was just created is still being written: its CLOSE_WRITE follows.
-        return not event.mask & Mask.CREATE or (directory / event.name).is_symlink()
+        found = directory / name
+        return not event.mask & Mask.CREATE or found.is_symlink() or found.is_dir()

@@ -115,8 +115,8 @@ vips:
                 "give each node prefixes of its own"
             ),
             (
-                "b.yaml:5:17: vips[0].prefixes[0]: 10.100.0.128/25 overlaps 10.100.0.0/24 of a VIP pool at a.yaml:9:17; "
-                "a VIP pool lies apart from every node prefix and every other pool"
+                "b.yaml:5:17: vips[0].prefixes[0]: 10.100.0.128/25 overlaps 10.100.0.0/24 of a VIP pool at "
+                "a.yaml:9:17; a VIP pool lies apart from every node prefix and every other pool"
             ),
             "b.yaml:5:43: vips[0].nodes[0]: there is no node node-9; did you mean node-3?",
         ]
