@@ -232,7 +232,7 @@ def test_of_two_affinities_for_one_block_the_node_that_has_it_keeps_it(world: Wo
 
 
 def test_a_service_for_the_whole_cluster_is_announced_by_every_node(world: World) -> None:
-    """externalTrafficPolicy: Cluster. Three paths at each ToR while the Service has its address, none when it has not."""
+    """externalTrafficPolicy: Cluster. Three paths at each ToR while the Service has its address, none afterwards."""
     world.api.apply(service("web", LOCAL.split("/")[0]), endpoint_slice("web", "node-1"))
     world.held_from(LOCAL, *NAMES)
     world.api.apply(service("web"))
@@ -278,11 +278,8 @@ class Churn:
     def _run(self) -> None:
         for number in itertools.count():
             third = number % 200
-            self._api.apply(
-                cilium_node(
-                    f"other-{third}", pools={"default": [f"10.250.{third}.{number // 200 % 8 * 32}/27"]}
-                )
-            )
+            prefix = f"10.250.{third}.{number // 200 % 8 * 32}/27"
+            self._api.apply(cilium_node(f"other-{third}", pools={"default": [prefix]}))
             self.changes += 1
             if self._ended.wait(0.005):
                 return
@@ -388,7 +385,7 @@ def test_an_api_server_that_is_away_for_long_costs_no_route(world: World) -> Non
 
 
 def test_a_list_that_is_empty_by_mistake_is_held_back(world: World) -> None:
-    """Every Node is missing from a new list: nothing is revoked, `check` is critical; all is well when they are back."""
+    """Every Node is missing from a new list: nothing is revoked, `check` is critical, until they are back."""
     api, fabric = world.api, world.fabric
     crowd = [node(f"other-{n}", f"10.2.0.{20 + n}", cidrs=[f"10.250.{n}.0/24"]) for n in range(40)]
     api.apply(*crowd)
@@ -478,7 +475,7 @@ def test_a_restarted_controller_goes_on_with_what_was_last_known(world: World) -
 
 
 def test_a_cluster_without_calico_is_told_which_setting_asks_for_it(net: Network) -> None:
-    """`prefixes: [calico]` where its resources are not installed: nothing is accepted, and the error says what to do."""
+    """`prefixes: [calico]` where its resources are not installed: nothing is accepted; the error says what to do."""
     cluster = KubeCluster(net, without=("BlockAffinity", "IPAMBlock"))
     cluster.api.apply(*base())
     appliance = Appliance(
