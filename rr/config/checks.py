@@ -321,7 +321,9 @@ def clusters_once(document: Document) -> Iterator[Problem]:
             first = seen.setdefault(identity, source)
             if first != source:
                 wrong = f"the cluster is already the source at {_where(document, first)}"
-                yield document.problem(source, wrong, "keep one of them, or name another kubeconfig or context")
+                yield document.problem(
+                    source, wrong, "keep one of them, or name another kubeconfig or context"
+                )
 
 
 def _pair_peers(document: Document) -> list[Host]:

@@ -76,11 +76,15 @@ def _check_kubeconfigs(document: Document) -> Iterator[Problem]:
             mode = stat.S_IMODE(path.stat().st_mode)
         except OSError as trouble:
             wrong = f"{path} cannot be read ({trouble.strerror})"
-            yield document.problem(route, wrong, "write the kubeconfig there, for the user of the service alone")
+            yield document.problem(
+                route, wrong, "write the kubeconfig there, for the user of the service alone"
+            )
             continue
         if mode & 0o077:
             wrong = f"{path} is open to others than its owner (mode {mode:04o})"
-            yield document.problem(route, wrong, f"chmod 600 {path}, and renew its token if others could read it")
+            yield document.problem(
+                route, wrong, f"chmod 600 {path}, and renew its token if others could read it"
+            )
 
 
 def _password_files(document: Document) -> Iterator[tuple[Route, Path]]:

@@ -165,6 +165,10 @@ class KubeApi:
         runner, self._runner = self._runner, None
         if runner:
             await runner.cleanup()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()  # answers that were to be slow
+        await asyncio.gather(*left, return_exceptions=True)
         await asyncio.sleep(0)  # aborted transports close their sockets one turn later
 
     def _run(self, work: Any) -> Any:

@@ -48,7 +48,10 @@ class Store(Protocol):
 
 
 class Reflector:
-    """One resource. `synced` once all of it was listed; `trouble` while it cannot be followed, `since` when."""
+    """One resource. `synced` once all of it was listed; `trouble` while it cannot be followed.
+
+    `since` is when that began, in seconds since the epoch, and `began` the same by a clock that nobody sets.
+    """
 
     def __init__(
         self,
@@ -62,7 +65,7 @@ class Reflector:
         self.resource = resource
         self.synced = False
         self.trouble: KubernetesError | None = None
-        self.since = 0.0
+        self.since = self.began = 0.0
         self._client = client
         self._store = store
         self._changed = changed
@@ -94,7 +97,7 @@ class Reflector:
         error = state.outcome.exception() if state.outcome else None
         assert isinstance(error, KubernetesError)
         if not self.trouble:
-            self.since = time.time()
+            self.since, self.began = time.time(), time.monotonic()
         self.trouble = error
         self._changed()
 
