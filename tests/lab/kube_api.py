@@ -90,6 +90,8 @@ class Faults:
     """Kinds of which lists are empty, by mistake."""
     gone_in_stream: bool = True
     """410 as an event in the stream, as most servers say it, or as the answer."""
+    old: bool = False
+    """A server before 1.31, which knows no field selector for Services."""
     lost_pages: int = 0
     """So many times the second page of a list is answered with 410."""
 
@@ -301,6 +303,8 @@ class KubeApi:
             return 401
         if not table:
             return 404
+        if self.faults.old and "fieldSelector" in request.query:
+            return 400
         return self.faults.status.get(table.kind, self.faults.status.get("*", 200))
 
     @staticmethod
@@ -411,7 +415,14 @@ def _selected(parameters: dict[str, str], stored: Stored) -> bool:
     return not fields or stored.content["spec"].get("type") == fields.removeprefix("spec.type=")
 
 
-_REASONS = {401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 410: "Expired", 429: "TooManyRequests"}
+_REASONS = {
+    400: "BadRequest",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    410: "Expired",
+    429: "TooManyRequests",
+}
 
 
 def _status_object(code: int) -> Object:

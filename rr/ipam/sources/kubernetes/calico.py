@@ -10,6 +10,7 @@ from rr.net import Network
 CONFIRMED = "confirmed"
 _HOST = "host:"
 _VIRTUAL = "virtual"
+"""The type of blocks that are no host's: Calico gives load balancers their addresses out of such."""
 
 _read_affinity = reader(BlockAffinity)
 _read_block = reader(IpamBlock)
@@ -52,6 +53,8 @@ def _borrowers(spec: BlockSpec) -> dict[str, list[int]]:
     """The places in the block that each borrowing node uses."""
     affinity = spec.affinity or ""
     owner = affinity.removeprefix(_HOST) if affinity.startswith(_HOST) else None
+    if affinity.startswith(f"{_VIRTUAL}:"):
+        return {}
     nodes = [(attribute.secondary or {}).get("node") for attribute in spec.attributes or ()]
     if not any(node and node != owner for node in nodes):
         return {}

@@ -25,12 +25,13 @@ from rr.ipam.sources.kubernetes.errors import (
     NotAnswering,
     NotThere,
     NotTrusted,
+    NotUnderstood,
 )
 from rr.ipam.sources.kubernetes.objects import NotThis, read_status
 from rr.ipam.sources.kubernetes.resources import Resource
 
 Parameters: TypeAlias = Mapping[str, str]
-_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _GONE, _TOO_MANY = 401, 403, 404, 410, 429
+_BAD, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _GONE, _TOO_MANY = 400, 401, 403, 404, 410, 429
 _LONGEST_WAIT = 30.0
 _KEEP_ALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -190,6 +191,9 @@ class Client:
         if code == _NOT_FOUND:
             right = f"install it there, or take it out of the source's settings (`{resource.wanted_by}`)"
             return NotThere(f"{self.server} has no {name}", right)
+        if code == _BAD:
+            right = "correct the selectors in the source's settings"
+            return NotUnderstood(f"{self.server} refuses to list {name} ({said or 'bad request'})", right)
         if code == _GONE:
             return Gone(f"{self.server} has forgotten the version of {name} that we have", "")
         wait = _seconds(response.headers.get("Retry-After", "")) if code >= _TOO_MANY else 0.0

@@ -37,6 +37,10 @@ class NotThere(KubernetesError):
     """404."""
 
 
+class NotUnderstood(KubernetesError):
+    """400."""
+
+
 class NotTrusted(KubernetesError):
     """No connection that could be trusted, or no way to make one."""
 

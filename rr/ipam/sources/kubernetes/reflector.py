@@ -12,7 +12,7 @@ import msgspec
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random
 
 from rr.ipam.sources.kubernetes.client import Client
-from rr.ipam.sources.kubernetes.errors import Gone, KubernetesError, NotAnswering, NotThere
+from rr.ipam.sources.kubernetes.errors import Gone, KubernetesError, NotAnswering, NotThere, NotUnderstood
 from rr.ipam.sources.kubernetes.objects import (
     Event,
     NotThis,
@@ -72,6 +72,7 @@ class Reflector:
         self._silence = silence
         self._version: str | None = None
         self._api = 0
+        self._fields = resource.fields
         self._wait = wait_exponential(multiplier=0.1, max=10.0) + wait_random(0, 0.1)
 
     async def run(self) -> None:
@@ -121,7 +122,7 @@ class Reflector:
                 raise
 
     def _parameters(self, **more: str) -> dict[str, str]:
-        chosen = {"labelSelector": self.resource.labels, "fieldSelector": self.resource.fields}
+        chosen = {"labelSelector": self.resource.labels, "fieldSelector": self._fields}
         return {key: value for key, value in chosen.items() if value} | more
 
     async def _list(self) -> None:
@@ -148,6 +149,10 @@ class Reflector:
                 self._api = (self._api + 1) % len(self.resource.versions)
                 if not self._api:
                     raise
+            except NotUnderstood:
+                if not parameters.pop("fieldSelector", None):
+                    raise
+                self._fields = None  # servers before 1.31 do not select Services by their type
             except NotThis as error:
                 raise self._nonsense("a list", str(error)) from None
 

@@ -236,6 +236,12 @@ def test_a_block_that_only_its_node_uses_lends_nothing() -> None:
     )
 
 
+def test_a_block_of_load_balancers_lends_nothing() -> None:
+    content = block("10.100.0.0/26", None, {0: "load-balancer"})
+    content["spec"]["affinity"] = "virtual:load-balancer"
+    assert read(calico.decode_block, content) == Decoded()
+
+
 def test_an_address_that_was_given_back_is_not_borrowed() -> None:
     content = block("10.244.1.0/26", "node-1", {5: "node-2"})
     content["spec"]["allocations"][5] = None

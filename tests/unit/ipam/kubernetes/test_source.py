@@ -416,6 +416,23 @@ async def test_selectors_are_the_servers_work(api: KubeApi, config: Path) -> Non
         await feed.allocated(lambda found: set(found.nodes) == {"node-4"})
 
 
+async def test_an_old_server_that_cannot_select_services_by_type_lists_all(
+    api: KubeApi, config: Path
+) -> None:
+    api.faults.old = True
+    api.apply(service("web", "10.100.0.1"), service("dns", "10.100.0.2", kind="ClusterIP"))
+    async with following(config) as feed:
+        found = await feed.allocated(lambda found: found.nodes)
+        assert [str(pool.prefixes[0]) for pool in found.vips] == ["10.100.0.1/32"]
+        assert "fieldSelector" not in api.watches("Service")[-1].parameters
+
+
+async def test_a_selector_that_the_server_refuses_is_told(api: KubeApi, config: Path) -> None:
+    api.faults.status["Node"] = 400
+    async with following(config, node_selector="a in b", patience=30) as feed:
+        await feed.failed("refuses to list nodes", "correct the selectors")
+
+
 async def test_everything_at_once(api: KubeApi, config: Path) -> None:
     api.apply(
         cilium_node("node-1", pools={"default": ["10.245.1.0/27"]}),
