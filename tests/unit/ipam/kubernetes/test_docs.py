@@ -47,6 +47,12 @@ def test_the_role_in_the_page_is_what_the_default_settings_need_and_no_more() ->
     assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"list", "watch"}
 
 
+def test_the_manifest_in_the_package_is_the_one_in_the_page() -> None:
+    manifest = Path(__file__).parents[4] / "packaging" / "examples" / "kubernetes-rbac.yaml"
+    found = list(yaml.safe_load_all(manifest.read_text()))
+    assert found in [list(yaml.safe_load_all(block)) for block in BLOCKS]
+
+
 @pytest.mark.parametrize("resource", resources(EVERYTHING), ids=lambda resource: resource.plural)
 def test_every_rule_stands_in_the_table(resource: Resource) -> None:
     rules = [
