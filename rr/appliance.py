@@ -29,19 +29,19 @@ from rr.engine import addresses
 from rr.engine.client import Engine
 from rr.engine.process import EngineProcess, Program, find_program, strays, try_out
 from rr.engine.speaker import Plan, half_of, plan, read_identity
-from rr.errors import AllocationsError, ConfigError, EngineError, EngineUnavailable, RRError
+from rr.errors import ConfigError, EngineError, EngineUnavailable, RRError
 from rr.guard import stale
 from rr.guard.warden import Warden
 from rr.instance import guarding
 from rr.instance.health import EngineState
 from rr.instance.runner import PING_DEADLINE, InstanceRunner
 from rr.instance.wants import Setting
+from rr.ipam import rows as rows_of_ipam
 from rr.ipam.allocations import Changes
 from rr.ipam.keeper import Decision, Keeper
-from rr.ipam.reading import Reading
-from rr.net import Address, Network
+from rr.net import Address
 from rr.service import instances
-from rr.text import few
+from rr.service.allocating import Allocating
 from rr.view import clock, rows
 from rr.view.events import EventHistory
 from rr.view.live import Role
@@ -52,8 +52,6 @@ APPLY_PATIENCE = 15.0
 """Seconds that a reload waits for the engines to hold what is wanted, before it answers all the same."""
 JUDGE_EVERY = 0.5
 """Seconds between looks at what nodes did."""
-_TOLD_ONE_BY_ONE = 50
-"""Nodes that an IPAM change may concern for each to get an event of its own."""
 
 
 class Appliance:
@@ -67,7 +65,10 @@ class Appliance:
         self.registry = CollectorRegistry()
         self.counters = Counters(self.registry)
         self.history = EventHistory(config.state_dir / "events.jsonl")
-        self.keeper = self._keeper(config)
+        self._background: set[asyncio.Task[object]] = set()
+        self.allocating = Allocating(
+            config, self.counters, self.history.add, self._enforce, self._in_background
+        )
         self.drains = Drains(config.state_dir / DRAINS, self.history.add)
         self.warden = Warden(config.state_dir, config.quarantine, self.history.add)
         self.instances: dict[str, InstanceRunner] = {}
@@ -78,15 +79,16 @@ class Appliance:
         self.resume_sources: asyncio.Event = asyncio.Event()
         self._plans = plans(config)
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._background: set[asyncio.Task[object]] = set()
         self._missing: frozenset[Address] = frozenset()
         self._here: frozenset[Address] = frozenset()
         """Floating addresses that this host has now."""
         self._pair: PairWatch | None = None
         self._watching: asyncio.Task[None] | None = None
 
-    def _keeper(self, config: Config) -> Keeper:
-        return Keeper(config.state_dir, config.ipam.guard, [source.called for source in config.ipam.sources])
+    @property
+    def keeper(self) -> Keeper:
+        """What decides which allocations are in force."""
+        return self.allocating.keeper
 
     # What the daemon drives
 
@@ -278,24 +280,12 @@ class Appliance:
         if engines:
             await asyncio.gather(*(runner.stop_engine() for runner in self.instances.values()))
 
-    def read(self, reading: Reading) -> None:
-        """Take what an IPAM source said."""
-        result = "error" if reading.error else "good"
-        self.counters.ipam_readings.labels(source=reading.source, result=result).inc()
-        decision = self.keeper.consider(reading)
-        if not decision.changed and (reading.error or decision.held):
-            self.history.add("ipam", reading.source, decision.reason)
-        self._enforce(decision)
-
     def _enforce(self, decision: Decision) -> None:
-        """Hand new allocations to the instances, and say what they change."""
-        if decision.changed:
-            began = time.perf_counter()
-            for runner in self.instances.values():
-                runner.allocate(decision.allocations)
-            self._in_background(self._measure(began, decision.changes))
-            self._tell(decision)
-        self._in_background(self.keeper.save())
+        """Hand new allocations to the instances."""
+        began = time.perf_counter()
+        for runner in self.instances.values():
+            runner.allocate(decision.allocations)
+        self._in_background(self._measure(began, decision.changes))
 
     def _in_background(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.create_task(work)
@@ -318,19 +308,6 @@ class Appliance:
         except TimeoutError:
             return False
         return True
-
-    def _tell(self, decision: Decision) -> None:
-        """One event for the whole, and one for each node where those are few enough to be read."""
-        moved = decision.changes
-        self.history.add("ipam", "allocations", decision.reason)
-        if len(moved.nodes) > _TOLD_ONE_BY_ONE:
-            return
-        for kind, verb, pairs in (("grant", "is given", moved.granted), ("revoke", "loses", moved.revoked)):
-            for node, prefixes in _by_node(pairs).items():
-                self.history.add(kind, node, f"{node} {verb} {', '.join(map(str, prefixes))}")
-        for name in moved.addresses_changed:
-            now = ", ".join(map(str, decision.allocations.nodes[name].addresses))
-            self.history.add("ipam", name, f"the addresses of {name} are now {now}")
 
     # Configuration
 
@@ -383,15 +360,11 @@ class Appliance:
         if old.http != config.http:
             self.restart_http.set()
         if old.ipam != config.ipam:
-            await self._change_sources(config)
+            self._change_sources(config)
 
-    async def _change_sources(self, config: Config) -> None:
+    def _change_sources(self, config: Config) -> None:
         """What a source said that is no longer named is forgotten at once; the others are read again."""
-        await self.keeper.save()
-        self.keeper = self._keeper(config)
-        if self.keeper.known:
-            for runner in self.instances.values():
-                runner.allocate(self.keeper.allocations)
+        self.allocating.decided(self.allocating.configure(config))
         self.resume_sources.set()
 
     async def _remove_instance(self, name: str) -> None:
@@ -433,7 +406,7 @@ class Appliance:
                 "loaded": clock.text(self.loaded),
                 "digest": self.settings.digest,
             },
-            "ipam": self.keeper.status(),
+            "ipam": rows_of_ipam.status(self.keeper),
             "instances": instances,
             "floating": [
                 {"instance": name, "address": str(a), "here": a in self._here}
@@ -492,6 +465,7 @@ class Appliance:
                 {"kind": "node-prefix", "count": allocations.size},
                 {"kind": "vip-pool", "count": len(allocations.vips)},
             ],
+            "ipam_sources": self.ipam_sources(),
             "quarantines": [
                 {"instance": instance, "reason": str(offence), "count": count}
                 for (instance, offence), count in self.warden.counts.items()
@@ -528,7 +502,7 @@ class Appliance:
 
     def allocations(self) -> Row:
         """Who owns what."""
-        return report.allocations(self.keeper)
+        return rows_of_ipam.allocations(self.keeper)
 
     def topology(self) -> Row:
         """Instances, racks, ToRs and nodes as a tree."""
@@ -537,20 +511,34 @@ class Appliance:
             "instances": [report.tree(runner) for runner in self.instances.values()],
         }
 
-    async def accept(self) -> Row:
-        """Put held allocations in force."""
-        if not self.keeper.status()["held"]:
-            raise Refused("no allocations are held back", "there is nothing to accept")
-        try:
-            decision = self.keeper.accept()
-        except AllocationsError as error:
-            why = few([str(problem) for problem in error.problems])
-            wrong = f"nothing was accepted: what is held back contradicts the other sources: {why}"
-            raise Refused(wrong) from None
-        self.history.add("ipam", "guard", "the held allocations were accepted by hand")
-        self._enforce(decision)
+    def ipam_sources(self) -> list[Row]:
+        """How each source of allocations is."""
+        return self.allocating.sources()
+
+    def ipam_diff(self) -> list[Row]:
+        """What is not as the sources say."""
+        return self.allocating.differences()
+
+    async def accept(self, source: str | None = None) -> Row:
+        """Put held allocations in force, of one source or of all."""
+        self._must_be_held(source, "accept")
+        changed = self.allocating.accept(source)
         await self._applied()
-        return {"changed": _sentences(decision.changes)}
+        return {"changed": changed}
+
+    async def reject(self, source: str | None = None) -> Row:
+        """Forget held allocations, of one source or of all."""
+        self._must_be_held(source, "reject")
+        return {"rejected": self.allocating.reject(source)}
+
+    def _must_be_held(self, source: str | None, verb: str) -> None:
+        held, known = self.keeper.held, rows_of_ipam.source_names(self.keeper)
+        if source is not None and source not in known:
+            raise NotFound(f"there is no IPAM source {source}", f"it is one of {', '.join(known)}")
+        if source is not None and source not in held:
+            raise Refused(f"no allocations of {source} are held back", "see `rrctl ipam sources`")
+        if not held:
+            raise Refused("no allocations are held back", f"there is nothing to {verb}")
 
     async def restart_engine(self, instance: str, *, upgrade: bool, force: bool) -> Row:
         """End an engine for it to be started again, with graceful restart; see `rr.api.appliance`."""
@@ -677,17 +665,3 @@ def _address(text: str) -> Address | None:
 
 def _secret(file: Path | None) -> str:
     return read_secret(file) if file else ""
-
-
-def _by_node(pairs: Sequence[tuple[str, Network]]) -> dict[str, list[Network]]:
-    found: dict[str, list[Network]] = {}
-    for node, prefix in pairs:
-        found.setdefault(node, []).append(prefix)
-    return found
-
-
-def _sentences(moved: Changes) -> list[str]:
-    said = [f"{node} is given {prefix}" for node, prefix in moved.granted]
-    said += [f"{node} loses {prefix}" for node, prefix in moved.revoked]
-    said += [f"{node} is no longer known" for node in moved.nodes_removed]
-    return said + (["the VIP pools changed"] if moved.vips_changed else [])

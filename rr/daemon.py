@@ -45,16 +45,14 @@ class Daemon:
         """Set when rrctl is answered."""
         self.ended = asyncio.Event()
         self.hangup = asyncio.Event()
-        self.heard = asyncio.Event()
-        """Set when every IPAM source has said something."""
-        self._spoken: set[str] = set()
 
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT. Engines go on without us, unless told otherwise."""
         self._follow_signals()
+        allocating = asyncio.create_task(self.appliance.allocating.run())
         sources = asyncio.create_task(self._follow_sources())
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.heard.wait(), FIRST_READING)
+            await asyncio.wait_for(self.appliance.allocating.heard.wait(), FIRST_READING)
         await self.appliance.end_strays()
         await self.appliance.recall_drains()
         self.appliance.start_instances()
@@ -64,13 +62,15 @@ class Daemon:
         nodes = asyncio.create_task(self.appliance.follow_nodes())
         telling = asyncio.create_task(self._tell())
         _log.info("rrd runs", version=__version__, name=self.appliance.settings.name)
-        failed = await self._until_ended(sources, http, reloads, nodes, telling)
+        failed = await self._until_ended(allocating, sources, http, reloads, nodes, telling)
         self.notifier.stopping()
-        for task in (sources, reloads, addresses, nodes, telling):
+        working = (allocating, sources, reloads, addresses, nodes, telling)
+        for task in working:
             task.cancel()
+        await self.appliance.keeper.save(at_once=True)
         await self.appliance.stop_instances(engines=self.stop_engines)
         http.cancel()
-        await asyncio.gather(sources, http, reloads, addresses, nodes, telling, return_exceptions=True)
+        await asyncio.gather(http, *working, return_exceptions=True)
         left = "engines were stopped" if self.stop_engines else "engines run on"
         _log.info(f"rrd ends; {left}")
         if failed:
@@ -105,13 +105,7 @@ class Daemon:
 
     async def _follow(self, source: AsyncIterable[Reading]) -> None:
         async for reading in source:
-            self._read(reading)
-
-    def _read(self, reading: Reading) -> None:
-        self.appliance.read(reading)
-        self._spoken.add(reading.source)
-        if self._spoken >= {source.called for source in self.appliance.settings.ipam.sources}:
-            self.heard.set()
+            self.appliance.allocating.hear(reading)
 
     async def _tell(self) -> None:
         await tell(self.notifier, self._healths, self._line, self.serving)

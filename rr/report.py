@@ -1,22 +1,26 @@
 """What the appliance says of itself: rows for status, problems, allocations, topology and explanations. Reads, only."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rr.continuity.drain import Phase, phase, seconds_left
 from rr.guard.warden import Warden, suspension
 from rr.instance.health import Cause, EngineState
 from rr.instance.runner import InstanceRunner
+from rr.ipam import rows
 from rr.ipam.keeper import Keeper
 from rr.net import Address, Network
 from rr.policy.verdict import Announcement, Verdict
+from rr.text import FEW, duration
 from rr.view import clock
 from rr.view.live import ESTABLISHED, LiveView, Role
 
 Row = dict[str, Any]
 SOURCE_PATIENCE = 900.0
 """Seconds after which an IPAM source that does not answer is critical and no longer a warning."""
+SILENCE = 10.0
+"""Seconds that an IPAM source may take for its first word, where it is known what it said before."""
 
 
 def instance(runner: InstanceRunner) -> Row:
@@ -89,19 +93,39 @@ def population(view: LiveView) -> int:
 
 def ipam_problems(keeper: Keeper) -> list[Row]:
     """What is wrong with the allocations."""
-    status = keeper.status()
     problems: list[Row] = []
     if not keeper.known:
         problems.append(critical("No allocations were ever known: no route is accepted"))
-    problems += [critical(f"New allocations are {held['reason']}") for held in status["held"] or ()]
-    if status["error"]:
-        say = critical if status["age_seconds"] > SOURCE_PATIENCE else warning
-        problems.append(
-            say(f"The allocations last known stay in force, since the IPAM fails: {status['error']}")
-        )
-    if status["state_error"]:
-        problems.append(warning(f"The state is not kept: {status['state_error']}"))
+    problems += [critical(f"New allocations are {held.reason}") for _, held in sorted(keeper.held.items())]
+    for source in rows.source_names(keeper):
+        problems += _source_problems(keeper, source)
+    conflicts = [c.text for c in keeper.settled.conflicts if c.until is None]
+    problems += [warning(f"IPAM conflict, the newcomer is refused: {text}") for text in conflicts[:FEW]]
+    if len(conflicts) > FEW:
+        problems.append(warning(f"{len(conflicts) - FEW} more IPAM conflicts: see `rrctl ipam diff`"))
+    if keeper.state_error:
+        problems.append(warning(f"The state is not kept: {keeper.state_error}"))
     return problems
+
+
+def _source_problems(keeper: Keeper, source: str) -> Iterator[Row]:
+    """One source that fails, that says nothing, or that goes on with what was rejected."""
+    state, since = rows.state_of(keeper, source)
+    age = keeper.clock() - since
+    say = critical if age > SOURCE_PATIENCE else warning
+    known = source in keeper.parts
+    if state == rows.REJECTED:
+        yield warning(
+            f"{source} still says what was rejected at {rows.moment(since)}: what was in force stays"
+        )
+    elif source in keeper.errors:
+        stays = f"The allocations last known of {source} stay in force, since it fails"
+        nothing = f"Nothing of {source} is allocated, since it fails"
+        yield say(f"{stays if known else nothing}: {keeper.errors[source].trouble}")
+    elif state == rows.SILENT and not known and keeper.known:
+        yield say(f"Nothing of {source} is allocated: it has not said anything yet")
+    elif state == rows.SILENT and known and keeper.clock() - keeper.started > SILENCE:
+        yield say(f"The allocations of {source} are {duration(age)} old: it says nothing since rrd started")
 
 
 def quarantine_problems(warden: Warden) -> list[Row]:
@@ -111,31 +135,6 @@ def quarantine_problems(warden: Warden) -> list[Row]:
     if warden.state_error:
         problems.append(warning(f"Quarantine is not kept over a restart: {warden.state_error}"))
     return problems
-
-
-def allocations(keeper: Keeper) -> Row:
-    """Who owns what."""
-    known, source = keeper.allocations, keeper.status()["source"]
-    return {
-        "nodes": [
-            {
-                "node": node.name,
-                "addresses": [str(a) for a in node.addresses],
-                "prefixes": [str(p) for p in node.prefixes],
-                "borrowed": [str(p) for p in node.borrowed],
-                "source": source,
-            }
-            for node in known.nodes.values()
-        ],
-        "vips": [
-            {
-                "prefixes": [str(p) for p in pool.prefixes],
-                "nodes": None if pool.nodes is None else sorted(pool.nodes),
-                "source": source,
-            }
-            for pool in known.vips
-        ],
-    }
 
 
 def explanation(runner: InstanceRunner, peer: Address, prefix: Network) -> Row:

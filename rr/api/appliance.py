@@ -72,10 +72,16 @@ class Appliance(Protocol):
         """
 
     def allocations(self) -> Row:
-        """Answer `{nodes: [{node, addresses, prefixes, borrowed, source}], vips: [{prefixes, nodes, source}]}`.
+        """Answer `{nodes: [{node, addresses, prefixes, borrowed, source, until}], vips: [{prefixes, nodes, source}]}`.
 
         `nodes` of a VIP pool is null when it is open to every node.
         """
+
+    def ipam_sources(self) -> Sequence[Row]:
+        """List the sources of allocations in the order of their precedence, and how each is."""
+
+    def ipam_diff(self) -> Sequence[Row]:
+        """List what sources say and is not in force, and what is in force and no source says any more."""
 
     def topology(self) -> Row:
         """Answer the tree `{name, instances: [{instance, asn, racks: [{rack, ranges, tors, nodes}]}]}`.
@@ -100,6 +106,7 @@ class Appliance(Protocol):
         `rejected`: `[{instance, reason, count}]`, announced now and rejected ·
         `violations`: `[{instance, reason, count}]`, ever since the start (never goes down) ·
         `allocations`: `[{kind: node|node-prefix|vip-pool, count}]` ·
+        `ipam_sources`: the rows of `ipam_sources` ·
         `quarantines`: `[{instance, reason, count}]`, since the start ·
         `guarded`: `[{instance, slow_resets, ghosts, quarantined, suspended}]`.
         """
@@ -136,10 +143,16 @@ class Appliance(Protocol):
     async def undrain(self, instance: str | None) -> Sequence[Row]:
         """Let an instance (None: all) serve again; answer when engines let peers in, with rows as `drain`'s."""
 
-    async def accept(self) -> Row:
-        """Put the held allocations in force, answer `{changed: [...]}`.
+    async def accept(self, source: str | None) -> Row:
+        """Put the held allocations of one source (None: of all) in force, answer `{changed: [...]}`.
 
-        Raises Refused if none are held, or if they contradict what other sources say by now.
+        Raises Refused if none are held, and NotFound for an unknown source.
+        """
+
+    async def reject(self, source: str | None) -> Row:
+        """Forget the held allocations of one source (None: of all), answer `{rejected: [...]}`, the sources.
+
+        Raises as `accept` does.
         """
 
     def quarantine(self) -> Sequence[Row]:

@@ -21,6 +21,24 @@ class Counters:
             ["source", "result"],
             registry=registry,
         )
+        self.ipam_errors = Counter(
+            "rr_ipam_errors",
+            "Readings of an IPAM source that were an error.",
+            ["source"],
+            registry=registry,
+        )
+        self.ipam_grants = Counter(
+            "rr_ipam_grants",
+            "Prefixes that nodes were given, by the source that says so.",
+            ["source"],
+            registry=registry,
+        )
+        self.ipam_revocations = Counter(
+            "rr_ipam_revocations",
+            "Prefixes that nodes lost, by the source that said so last.",
+            ["source"],
+            registry=registry,
+        )
         self.grant_seconds = Histogram(
             "rr_grant_seconds",
             "From a prefix given to a node coming into force until the engine was told, soft reset included.",

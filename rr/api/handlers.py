@@ -6,7 +6,7 @@ from rr.api import query
 from rr.api.answers import answer, answer_rows
 from rr.api.appliance import Appliance, BadRequest
 from rr.api.health import reasons_not_ready
-from rr.api.keys import DRAIN_LONGEST, KINDS, REASONS, ROLES, STATES
+from rr.api.keys import DIFF_STATES, DRAIN_LONGEST, KINDS, REASONS, ROLES, SOURCE_STATES, STATES
 from rr.api.metrics import CONTENT_TYPE, Metrics
 from rr.api.page import PAGE_HEADERS, render
 
@@ -15,6 +15,7 @@ WRITING = frozenset(
         "/api/v1/config/reload",
         "/api/v1/config/diff",
         "/api/v1/ipam/accept",
+        "/api/v1/ipam/reject",
         "/api/v1/drain",
         "/api/v1/undrain",
         "/api/v1/engine/restart",
@@ -49,6 +50,8 @@ class Handlers:
             web.get("/api/v1/explain", self.explain),
             web.get("/api/v1/events", self.events),
             web.get("/api/v1/allocations", self.allocations),
+            web.get("/api/v1/ipam/sources", self.ipam_sources),
+            web.get("/api/v1/ipam/diff", self.ipam_diff),
             web.get("/api/v1/topology", self.topology),
             web.get("/api/v1/pair", self.pair),
             web.get("/api/v1/config", self.config),
@@ -61,6 +64,7 @@ class Handlers:
             web.post("/api/v1/config/reload", self.reload),
             web.post("/api/v1/config/diff", self.diff),
             web.post("/api/v1/ipam/accept", self.accept),
+            web.post("/api/v1/ipam/reject", self.reject),
             web.post("/api/v1/drain", self.drain),
             web.post("/api/v1/undrain", self.undrain),
             web.post("/api/v1/engine/restart", self.restart_engine),
@@ -164,6 +168,16 @@ class Handlers:
         query.read(request)
         return answer(self._appliance.allocations())
 
+    async def ipam_sources(self, request: web.Request) -> web.StreamResponse:
+        """List the sources of allocations."""
+        wanted = query.read(request, source=query.text, state=query.one_of(*SOURCE_STATES))
+        return await answer_rows(request, query.matching(self._appliance.ipam_sources(), wanted))
+
+    async def ipam_diff(self, request: web.Request) -> web.StreamResponse:
+        """List what is not as the sources say."""
+        wanted = query.read(request, source=query.text, node=query.text, state=query.one_of(*DIFF_STATES))
+        return await answer_rows(request, query.matching(self._appliance.ipam_diff(), wanted))
+
     async def topology(self, request: web.Request) -> web.StreamResponse:
         """Answer the tree of instances, racks, ToRs and nodes."""
         query.read(request)
@@ -190,9 +204,14 @@ class Handlers:
         return answer(self._appliance.diff_config(await _text(request)))
 
     async def accept(self, request: web.Request) -> web.StreamResponse:
-        """Let the held allocations through."""
-        query.read(request)
-        return answer(await self._appliance.accept())
+        """Let held allocations through, of one source or of all."""
+        asked = query.read(request, source=query.text)
+        return answer(await self._appliance.accept(asked.get("source")))
+
+    async def reject(self, request: web.Request) -> web.StreamResponse:
+        """Forget held allocations, of one source or of all."""
+        asked = query.read(request, source=query.text)
+        return answer(await self._appliance.reject(asked.get("source")))
 
     async def drain(self, request: web.Request) -> web.StreamResponse:
         """Take an instance, or all, out of use."""

@@ -13,6 +13,8 @@ KINDS = ("pod", "vip")
 DRAIN_STATES = SERVING, DRAINING, CLOSING, DRAINED = ("serving", "draining", "closing", "drained")
 DRAIN_LONGEST = 3600.0
 """Seconds that a drain may wait at most before it ends sessions."""
+SOURCE_STATES = ("good", "failing", "silent", "held", "rejected")
+DIFF_STATES = ("held", "rejected", "refused", "grace")
 ENGINE_STATES = ("starting", "running", "down")
 REASONS = {
     "unknown-node": "the peer's address belongs to no node that the IPAM knows",
@@ -120,8 +122,46 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
             "list",
             "host routes out of other nodes' prefixes that it uses and may announce",
         ),
-        Key("source", "text", "the IPAM source that says so", True),
+        Key("source", "text", "the IPAM sources that know the node, with a comma between several", True),
+        Key(
+            "until",
+            "object",
+            "what no source says any more and is in its grace: by address or prefix, when it goes",
+        ),
     ),
+    "ipam.sources": (
+        Key("source", "text", "its name"),
+        Key("type", "text", "its kind, as in rr.yaml"),
+        Key(
+            "state",
+            "text",
+            f"one of {_one_of(SOURCE_STATES)}: failing while it cannot be read, silent before its first word, "
+            "held while the guard holds back what it says, rejected while it still says what was rejected",
+        ),
+        Key("last_good", "time", "until when what it says was in force as it says it; null: never", True),
+        Key("age_seconds", "number", "0 while it is good; else seconds since it last was"),
+        Key("nodes", "number", "nodes that it knows, as last believed"),
+        Key("prefixes", "number", "prefixes that it gives to nodes"),
+        Key("vip_prefixes", "number", "prefixes of its VIP pools"),
+        Key("conflicts", "number", "things that it says and that are refused, since somebody else has them"),
+        Key("error", "text", "what is wrong with it now", True),
+    ),
+    "ipam.diff": (
+        Key("change", "text", "`grant` or `revoke`: what would be done to be as the source says"),
+        Key("kind", "text", "`address`, `prefix`, `borrowed` or `vip`"),
+        Key("node", "text", "the node; null for a VIP prefix and every node", True),
+        Key("value", "text", "the address or prefix"),
+        Key("source", "text", "the source that says so, or said it last"),
+        Key(
+            "state",
+            "text",
+            f"why it is not done: one of {_one_of(DIFF_STATES)}: held back by the guard, rejected by hand, "
+            "refused since somebody else has it, or in its grace",
+        ),
+        Key("until", "time", "when it is done by itself; null where that is not known", True),
+        Key("text", "text", "the reason as a sentence"),
+    ),
+    "ipam.reject": (Key("rejected", "list", "the sources whose held snapshot was rejected"),),
     "allocations.vips": (
         Key("prefixes", "list", "the VIP pool: host routes inside may be announced"),
         Key("nodes", "list", "the nodes that may; null is every node", True),
@@ -157,6 +197,13 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
         Key("error", "text", "what is wrong with the sources now", True),
         Key(
             "held", "list", "snapshots that the guard holds: `{source, reason, since, nodes, prefixes}`", True
+        ),
+        Key("conflicts", "number", "things that sources say and that are refused", optional=True),
+        Key(
+            "lingering",
+            "number",
+            "things that no source says any more and that are in their grace",
+            optional=True,
         ),
         Key("nodes", "number", "nodes known"),
         Key("prefixes", "number", "prefixes allocated to nodes"),

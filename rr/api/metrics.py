@@ -76,7 +76,20 @@ FAMILIES: Mapping[str, Family] = {
         ("source",),
     ),
     "rr_ipam_error": Family("1 when the source could not be read at the last try.", ("source",)),
-    "rr_ipam_held": Family("1 when a snapshot is held back by the guard and waits for `rrctl ipam accept`."),
+    "rr_ipam_held": Family(
+        "1 when a snapshot of the source is held back by the guard and waits for `rrctl ipam accept` or `reject`.",
+        ("source",),
+    ),
+    "rr_ipam_source_age_seconds": Family(
+        "0 while what the source says is in force; else since when it is not, or how old what is known of it is.",
+        ("source",),
+    ),
+    "rr_ipam_source_up": Family("1 while the source answers and can be read.", ("source",)),
+    "rr_ipam_source_nodes": Family("Nodes that the source knows, as last believed.", ("source",)),
+    "rr_ipam_source_prefixes": Family("Prefixes that the source gives to nodes.", ("source",)),
+    "rr_ipam_conflicts": Family(
+        "Things that sources say and that are refused, since somebody else has them."
+    ),
     "rr_pair_reachable": Family(
         "1 when the other half of the pair answers over the health channel.", ("pair",)
     ),
@@ -166,6 +179,7 @@ def _samples(appliance: Appliance) -> _Samples:
         "rr_config_loaded_timestamp_seconds": _moment((), status["config"].get("loaded")),
         **_instance_samples(status["instances"]),
         **_ipam_samples(status["ipam"]),
+        **_source_samples(counts["ipam_sources"]),
         **_pair_samples(status["pair"]),
         "rr_peers": _counted(counts["peers"], "instance", "rack", "role", "state"),
         "rr_routes": _counted(counts["routes"], "instance", "kind"),
@@ -256,7 +270,19 @@ def _ipam_samples(ipam: Mapping[str, Any]) -> _Samples:
     return {
         "rr_ipam_age_seconds": [((source,), age)] if age is not None else [],
         "rr_ipam_error": [((source,), bool(ipam.get("error")))],
-        "rr_ipam_held": [((), bool(ipam.get("held")))],
+        "rr_ipam_conflicts": [((), ipam.get("conflicts") or 0)],
+    }
+
+
+def _source_samples(sources: Sequence[Mapping[str, Any]]) -> _Samples:
+    return {
+        "rr_ipam_held": [((row["source"],), row["state"] == "held") for row in sources],
+        "rr_ipam_source_age_seconds": [((row["source"],), row["age_seconds"]) for row in sources],
+        "rr_ipam_source_up": [
+            ((row["source"],), row["state"] not in ("failing", "silent")) for row in sources
+        ],
+        "rr_ipam_source_nodes": [((row["source"],), row["nodes"]) for row in sources],
+        "rr_ipam_source_prefixes": [((row["source"],), row["prefixes"]) for row in sources],
     }
 
 

@@ -13,12 +13,14 @@ from rr.api.metrics import FAMILIES
 
 SECTIONS = (
     "status", "status.ipam", "status.instances", "peers", "routes", "violations", "events", "explain", "check",
-    "allocations.nodes", "allocations.vips", "topology", "pair", "config", "quarantine",
+    "allocations.nodes", "allocations.vips", "ipam.sources", "ipam.diff", "topology", "pair", "config", "quarantine",
 )  # fmt: skip
 TITLES = {
     "status.ipam": "`ipam` in `status`",
     "status.instances": "Instances in `status`",
     "allocations.nodes": "allocations",
+    "ipam.sources": "ipam/sources",
+    "ipam.diff": "ipam/diff",
     "allocations.vips": "VIP pools in `allocations`",
 }
 

@@ -43,7 +43,7 @@ COMMANDS = {
     "explain": Lazy("rr.cli.explain", "explain", "Say whether an announcement is accepted, and why not."),
     "events": Lazy("rr.cli.events", "events", "Show what happened, or follow it."),
     "config": Lazy("rr.cli.config", "config", "Validate, show, compare and reload the configuration."),
-    "ipam": Lazy("rr.cli.ipam", "ipam", "Show the allocations, or accept held ones."),
+    "ipam": Lazy("rr.cli.ipam", "ipam", "Show allocations and their sources; accept or reject held ones."),
     "engine": Lazy("rr.cli.engine", "engine", "Restart or upgrade engines without losing a route."),
     "drain": Lazy("rr.cli.drain", "drain", "Take instances out of use without losing a packet."),
     "undrain": Lazy("rr.cli.drain", "undrain", "Put drained instances into use again."),

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import click
 
+from rr.text import duration
+
 GAP = "  "
 NARROWEST = 12
 _COLOURS = {
@@ -33,6 +35,9 @@ _COLOURS = {
     "openconfirm": "yellow",
     "starting": "yellow",
     "warning": "yellow",
+    "good": "green",
+    "failing": "red",
+    "silent": "yellow",
     "held": "yellow",
 }
 
@@ -162,15 +167,11 @@ def ago(time: str | None) -> str:
     return duration((datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds())
 
 
-def duration(seconds: float) -> str:
-    """Write seconds in at most two units."""
-    whole = max(0, int(seconds))
-    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
-    if days:
-        return f"{days}d{hours % 24}h"
-    if hours:
-        return f"{hours}h{minutes % 60:02}m"
-    return f"{minutes}m{whole % 60:02}s" if minutes else f"{whole}s"
+def until(time: str | None) -> str:
+    """Write how far an RFC 3339 time lies ahead, as `ago` does."""
+    if not time:
+        return "-"
+    return duration((datetime.fromisoformat(time) - datetime.now(UTC)).total_seconds())
 
 
 def local(time: str) -> str:

@@ -23,7 +23,13 @@ IPAM_KEYS = (
     Key(
         "nodes", "list", "the nodes that may announce from the pool; null is every node, and for a node", True
     ),
-    Key("source", "text", "the IPAM source that says so", True),
+    Key(
+        "borrowed",
+        "list",
+        "host routes out of other nodes' prefixes that the node uses; empty for a VIP pool",
+    ),
+    Key("source", "text", "the IPAM sources that say so, with a comma between several", True),
+    Key("until", "object", "what is in its grace: by address or prefix, when it goes; empty for a VIP pool"),
 )
 VALIDATE_KEYS = (
     Key("file", "text", "the file"),
@@ -47,7 +53,10 @@ ANSWERS = {
     "config diff": OBJECTS["config.diff"],
     "config reload": OBJECTS["config.reload"],
     "ipam show": IPAM_KEYS,
+    "ipam sources": OBJECTS["ipam.sources"],
+    "ipam diff": OBJECTS["ipam.diff"],
     "ipam accept": OBJECTS["ipam.accept"],
+    "ipam reject": OBJECTS["ipam.reject"],
     "drain": OBJECTS["drain"],
     "undrain": OBJECTS["drain"],
     "quarantine list": OBJECTS["quarantine"],

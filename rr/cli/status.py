@@ -7,8 +7,9 @@ import click
 
 from rr.api.keys import SERVING
 from rr.cli.command import Session, command
-from rr.cli.output import Column, Output, ago, column, count, duration, number, one_line, plain
+from rr.cli.output import Column, Output, ago, column, count, number, one_line, plain
 from rr.cli.pair import lines as pair_lines
+from rr.text import duration
 
 
 def _sessions(role: str) -> Column:

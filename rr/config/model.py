@@ -23,6 +23,7 @@ from rr.config.types import (
     DeferralTime,
     FamilyName,
     Flag,
+    Grace,
     HoldTime,
     HostAddress,
     HostPort,
@@ -262,12 +263,19 @@ class Ipam(Model):
     sources: tuple[Source, ...] = Field(
         min_length=1,
         examples=["[{type: file, path: /etc/rr/allocations.yaml}]"],
-        description="Where allocations come from. Several are merged; two owners of one prefix are refused.",
+        description="Where allocations come from. Their order is their precedence: what two of them claim for "
+        "different nodes goes to the one named first, unless the other already has it.",
     )
     guard: Guard | None = Field(
         default=None,
         description="How much a new snapshot may remove.",
         json_schema_extra={"default": "20 %, but never for fewer than 20 prefixes or addresses"},
+    )
+    grace: Grace = Field(
+        default=0,
+        description="How long a revocation is delayed, in seconds from when no source says any more that a node has a "
+        "prefix, an address or a VIP. If a source says it again meanwhile, nothing happened; nobody else gets it "
+        "before.",
     )
 
 

@@ -30,6 +30,7 @@ _STALE = BeforeValidator(scalars.integer(0, 4095, "a number of seconds"))
 _SEND_HOLD = BeforeValidator(scalars.integer(3, 65535, "a number of seconds"))
 _LOSSES = BeforeValidator(scalars.integer(2, 1000, "a number of losses"))
 _TERM = BeforeValidator(scalars.integer(1, 604800, "a number of seconds"))
+_GRACE = BeforeValidator(scalars.integer(0, 604800, "a number of seconds"))
 _TCP_PORT = BeforeValidator(scalars.integer(1, 65535, "a port"))
 
 Name = Annotated[str, BeforeValidator(scalars.name), Kind("a name")]
@@ -45,6 +46,7 @@ StaleTime = Annotated[int, _STALE, Kind("seconds, 0 to 4095")]
 SendHoldTime = Annotated[int, _SEND_HOLD, Kind("seconds, 3 to 65535")]
 Losses = Annotated[int, _LOSSES, Kind("a number, 2 to 1000")]
 Term = Annotated[int, _TERM, Kind("seconds, 1 to 604800")]
+Grace = Annotated[int, _GRACE, Kind("seconds, 0 to 604800")]
 Port = Annotated[int, _TCP_PORT, Kind("a port, 1 to 65535")]
 Size = Annotated[int, BeforeValidator(scalars.size), Kind("a size such as 4GiB or 512MiB")]
 PathCount = Annotated[int, _PATHS, Kind("0 to 255")]

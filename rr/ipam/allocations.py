@@ -97,10 +97,7 @@ class Allocations:
 
     def vip_pool_of(self, prefix: Network) -> VipPool | None:
         """The pool that a prefix lies in, whatever its length and whoever announces it."""
-        for network, pool in self.index.pools:
-            if prefix.version == network.version and prefix.subnet_of(network):  # type: ignore[arg-type]
-                return pool
-        return None
+        return self.index.pool_around(prefix)
 
     def digest(self) -> str:
         """A short fingerprint; the order of nodes, addresses and prefixes in the document does not matter."""
@@ -138,6 +135,21 @@ class Index:
     def pools(self) -> tuple[tuple[Network, VipPool], ...]:
         """Each VIP prefix with its pool."""
         return tuple((prefix, pool) for pool in self._allocations.vips for prefix in pool.prefixes)
+
+    @cached_property
+    def _pool_table(self) -> Mapping[int, tuple[list[int], list[tuple[Network, VipPool]]]]:
+        tables: dict[int, tuple[list[int], list[tuple[Network, VipPool]]]] = {4: ([], []), 6: ([], [])}
+        for (version, first, _), place in sorted((order_of(p), i) for i, (p, _) in enumerate(self.pools)):
+            tables[version][0].append(first)
+            tables[version][1].append(self.pools[place])
+        return tables
+
+    def pool_around(self, prefix: Network) -> VipPool | None:
+        """See `Allocations.vip_pool_of`; pools do not overlap, so there is one candidate."""
+        starts, pools = self._pool_table[prefix.version]
+        place = bisect_right(starts, int(prefix.network_address))
+        network, pool = pools[place - 1] if place else (None, None)
+        return pool if network and prefix.subnet_of(network) else None  # type: ignore[arg-type]
 
     @cached_property
     def digest(self) -> str:
@@ -210,7 +222,7 @@ class Changes:
 
 def diff(old: Allocations, new: Allocations) -> Changes:
     """What changes between two snapshots; costs a look at each node, and more only for those that changed."""
-    names = [name for name in sorted({*old.nodes, *new.nodes}) if old.nodes.get(name) != new.nodes.get(name)]
+    names = sorted(_changed(old.nodes, new.nodes))
     return Changes(
         granted=tuple(_gained(names, old, new)),
         revoked=tuple(_gained(names, new, old)),
@@ -223,8 +235,16 @@ def diff(old: Allocations, new: Allocations) -> Changes:
             and name in new.nodes
             and set(old.nodes[name].addresses) != set(new.nodes[name].addresses)
         ),
-        vips_changed=_pools(old) != _pools(new),
+        vips_changed=old.vips is not new.vips and _pools(old) != _pools(new),
     )
+
+
+def _changed(old: Mapping[str, NodeAllocation], new: Mapping[str, NodeAllocation]) -> Iterator[str]:
+    """Whoever is not the same in both; most are the very same object."""
+    for name, node in new.items():
+        if (was := old.get(name)) is not node and was != node:
+            yield name
+    yield from old.keys() - new.keys()
 
 
 def _pools(snapshot: Allocations) -> frozenset[tuple[frozenset[Network], frozenset[str] | None]]:

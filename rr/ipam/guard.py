@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from rr.ipam.allocations import Allocations
-from rr.net import Network
+from rr.ipam.allocations import Allocations, Changes, diff
 from rr.text import few
 
 DEFAULT_SHARE = 0.2
@@ -18,9 +17,10 @@ def excess(old: Allocations, new: Allocations, max_removed: float | None) -> str
 
     `max_removed` is a share from 0 to 1 and enforced to the single prefix; None stands for the default guard.
     """
+    moved = diff(old, new)
     counted = (
-        ("prefixes", _lost_prefixes(old, new), old.size + len(old.index.pools)),
-        ("nodes", _lost_nodes(old, new), len(old.nodes)),
+        ("prefixes", _lost_prefixes(old, new, moved), old.size + len(old.index.pools)),
+        ("nodes", _lost_nodes(old, new, moved), len(old.nodes)),
     )
     allowance = DEFAULT_ALLOWANCE - 1 if max_removed is None else 0
     share = Fraction(str(DEFAULT_SHARE if max_removed is None else max_removed))
@@ -35,26 +35,19 @@ def _percent(part: int | Fraction, total: int = 1) -> str:
     return f"{float(Fraction(part) / total * 100):.3g} %"
 
 
-def _lost_prefixes(old: Allocations, new: Allocations) -> list[str]:
+def _lost_prefixes(old: Allocations, new: Allocations, moved: Changes) -> list[str]:
     """Prefixes that nobody owns or borrows any more; one that moves to another node is not lost."""
-    owned = [
-        f"{prefix} of {node}"
-        for prefixes in (old.index.owners, old.index.borrowers)
-        for prefix, node in prefixes.items()
-        if new.owner_of(prefix) is None
-    ]
-    pools = [f"VIP pool {prefix}" for prefix, _ in old.index.pools if not _in_pool(new, prefix)]
-    return owned + pools
+    kept = {prefix for _, prefix in moved.granted}
+    owned = [f"{prefix} of {node}" for node, prefix in moved.revoked if prefix not in kept]
+    if not moved.vips_changed:
+        return owned
+    return owned + [f"VIP pool {p}" for p, _ in old.index.pools if new.vip_pool_of(p) is None]
 
 
-def _in_pool(allocations: Allocations, prefix: Network) -> bool:
-    return allocations.vip_pool_of(prefix) is not None
-
-
-def _lost_nodes(old: Allocations, new: Allocations) -> list[str]:
+def _lost_nodes(old: Allocations, new: Allocations, moved: Changes) -> list[str]:
     """Nodes gone under their name and under all their addresses."""
     return [
         name
-        for name, node in old.nodes.items()
-        if name not in new.nodes and not any(new.node_at(address) for address in node.addresses)
+        for name in moved.nodes_removed
+        if not any(new.node_at(address) for address in old.nodes[name].addresses)
     ]

@@ -1,29 +1,37 @@
-"""Decide which allocations are in force: merge sources, hold back what removes too much, keep the last good.
+"""Decide which allocations are in force: settle sources, hold back what removes too much, keep the last good.
 
-`consider` and `accept` only compute. `save` writes what they decided, in a thread; several calls become one.
+`consider`, `sweep`, `accept` and `reject` only compute. `save` writes what they decided, in a thread; several calls
+become one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
-from rr.errors import AllocationsError, StateError
+from rr.errors import StateError
 from rr.ipam import store
 from rr.ipam.allocations import EMPTY, Allocations, Changes, diff
+from rr.ipam.claims import Kind
 from rr.ipam.guard import excess
-from rr.ipam.merge import merge
+from rr.ipam.moves import Moves, moves
 from rr.ipam.reading import Reading
-from rr.ipam.store import Part
+from rr.ipam.restore import restore
+from rr.ipam.settle import NOTHING, Settled, settle
+from rr.ipam.store import Part, Rejected, State
 
 log = structlog.get_logger()
+SAVE_PAUSE = 1.0
+"""Seconds at least between two writes: where the IPAM changes all the time, writing must not take all the time."""
+KEPT_FRESH = 600.0
+"""Seconds after which the time is written anew until which sources were good, though nothing changed."""
 
 
 class Guard(Protocol):
@@ -35,7 +43,7 @@ class Guard(Protocol):
         ...
 
 
-NO_CHANGES = Changes()
+NO_CHANGES, NO_MOVES = Changes(), Moves()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +55,30 @@ class Decision:
     held: bool
     reason: str
     changes: Changes = NO_CHANGES
+    moves: Moves = NO_MOVES
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A snapshot that waits for `rrctl ipam accept`, and why."""
+    """A snapshot that waits for `rrctl ipam accept` or `reject`, and why."""
 
     reading: Reading
     snapshot: Allocations
+    """All that would be in force."""
     reason: str
     since: float
+
+    @property
+    def allocations(self) -> Allocations:
+        """What the source says."""
+        return self.reading.allocations or EMPTY
 
 
 class Keeper:
     """The allocations in force.
 
-    `sources` names those that are configured: what others said before is forgotten.
-    Without it, every source that ever spoke counts.
+    `sources` names those that are configured, in order of precedence: what others said before is forgotten.
+    Without it, every source that ever spoke counts. `grace` is the time in seconds by which a revocation is delayed.
     """
 
     def __init__(
@@ -72,162 +87,230 @@ class Keeper:
         guard: Guard | None = None,
         sources: Iterable[str] = (),
         clock: Callable[[], float] = time.time,
+        grace: float = 0.0,
     ) -> None:
         self.path = state_dir / store.FILE
-        self.guard = guard
+        self.guard, self.grace = guard, grace
+        self.sources = tuple(sources)
         self.state_error: str | None = None
-        self._clock = clock
-        self._errors: dict[str, Reading] = {}
-        self._since: dict[str, float] = {}
-        self._good: set[str] = set()
-        self._held: dict[str, Held] = {}
-        self._saving = asyncio.Lock()
-        self._parts = self._load(frozenset(sources))
-        self._saved = self._parts
-        self._in_force = self._with({}) if self._parts else EMPTY
+        self.clock = clock
+        self.started = clock()
+        self.errors: dict[str, Reading] = {}
+        """The last reading of each source that fails."""
+        self.since: dict[str, float] = {}
+        """Since when each of them fails; where it never was good in this run, since what is known of it."""
+        self.good: set[str] = set()
+        """Sources that were good once in this run."""
+        self.held: dict[str, Held] = {}
+        self.rejected: dict[str, Rejected] = {}
+        self.refusing: dict[str, Reading] = {}
+        """What sources say on that was rejected."""
+        self.parts: dict[str, Part] = {}
+        self._saving, self._urgent = asyncio.Lock(), asyncio.Event()
+        self._changed, self._saved, self._wrote = 0, 0, float("-inf")
+        self.settled = self._load()
 
-    def _load(self, wanted: frozenset[str]) -> dict[str, Part]:
+    def _load(self) -> Settled:
         try:
-            parts = store.load(self.path)
-            kept = {name: part for name, part in parts.items() if not wanted or name in wanted}
-            merge({name: part.allocations for name, part in kept.items()})
-        except (StateError, AllocationsError) as error:
+            state = self._configured(store.load(self.path))
+            settled = restore(state, self.clock())
+        except StateError as error:
             self.state_error = str(error)
             log.warning(str(error))
-            return {}
-        return kept
+            return NOTHING
+        self.parts, self.rejected = dict(state.parts), dict(state.rejected)
+        return settled
+
+    def _configured(self, state: State) -> State:
+        """What is known of the sources that are configured, in their order."""
+        names = self.sources or sorted(state.parts)
+        parts = {name: state.parts[name] for name in names if name in state.parts}
+        return replace(state, parts=parts, rejected={n: r for n, r in state.rejected.items() if n in parts})
+
+    def configure(self, guard: Guard | None, sources: Iterable[str], grace: float) -> Decision:
+        """Take another configuration: what a source said that is no longer named is forgotten at once."""
+        self.guard, self.sources, self.grace = guard, tuple(sources), grace
+        for kept in (self.errors, self.since, self.held, self.rejected, self.refusing, self.parts):
+            for name in [name for name in kept if name not in self.sources]:
+                del kept[name]
+        self.good &= set(self.sources)
+        self.parts = {name: self.parts[name] for name in self.sources if name in self.parts}
+        settled = settle(self.settled, self._said({}), now=self.clock())
+        return self._enforce(settled, "the configuration names other sources")
 
     @property
     def allocations(self) -> Allocations:
         """What is in force; EMPTY, and so no route accepted, before the first good reading ever."""
-        return self._in_force
+        return self.settled.allocations
 
     @property
     def known(self) -> bool:
         """Whether any source ever gave a good reading, in this run or one before."""
-        return bool(self._parts)
+        return bool(self.parts)
+
+    # Decisions
 
     def consider(self, reading: Reading) -> Decision:
         """Take in what a source said: it comes into force, is held back, or changes nothing."""
-        if reading.allocations is None:
+        source, snapshot = reading.source, reading.allocations
+        if snapshot is None:
             return self._failed(reading)
-        try:
-            snapshot = self._with({reading.source: reading})
-        except AllocationsError as error:
-            return self._failed(Reading(reading.source, None, error, reading.time))
-        self._errors.pop(reading.source, None)
-        self._since.pop(reading.source, None)
-        self._good.add(reading.source)
-        if reading.source in self._parts and (why := self._excess(snapshot)):
-            return self._hold(reading, snapshot, why)
-        self._held.pop(reading.source, None)
-        return self._enforce({reading.source: reading}, snapshot)
+        recovered = self.errors.pop(source, None) is not None
+        self.since.pop(source, None)
+        self.good.add(source)
+        said = self._said({source: snapshot})
+        settled = settle(self.settled, said, now=self.clock(), sweep=False)
+        if source in self.parts and (why := self._excess(settled.allocations)):
+            return self._doubt(reading, settled.allocations, why)
+        told = (self.held.pop(source, None), self.rejected.pop(source, None), self.refusing.pop(source, None))
+        if self.grace and settled is not self.settled:
+            settled = settle(self.settled, said, now=self.clock(), grace=self.grace, sweep=False)
+        if settled is self.settled and source in self.parts:
+            self._changed += any(told) or recovered
+            return self._unchanged(f"{source} says nothing new")
+        first = not self.parts
+        self.parts[source] = Part(snapshot, reading.time)
+        return self._enforce(settled, source, first=first)
 
-    def accept(self) -> Decision:
-        """Bring everything that is held back into force; raises AllocationsError if it contradicts itself."""
-        if not self._held:
+    def sweep(self) -> Decision:
+        """End what has had its grace."""
+        settled = settle(self.settled, self.settled.parts, now=self.clock(), grace=self.grace)
+        return self._enforce(settled, "after its grace")
+
+    def accept(self, source: str | None = None) -> Decision:
+        """Bring into force what is held back, of one source or of all, at once and without a grace."""
+        held = {name: one for name, one in self.held.items() if source in (None, name)}
+        if not held:
             return self._unchanged("nothing is held back")
-        readings = {name: held.reading for name, held in self._held.items()}
-        snapshot = self._with(readings)
-        self._held.clear()
-        return self._enforce(readings, snapshot)
+        for name, one in held.items():
+            del self.held[name]
+            self.parts[name] = Part(one.allocations, one.reading.time)
+        settled = settle(self.settled, self._said({}), now=self.clock(), sweep=False)
+        return self._enforce(settled, ", ".join(held))
 
-    def _with(self, readings: dict[str, Reading]) -> Allocations:
-        parts = {name: part.allocations for name, part in self._parts.items()}
-        parts.update({name: reading.allocations or EMPTY for name, reading in readings.items()})
-        return merge(parts)
+    def reject(self, source: str | None = None) -> list[str]:
+        """Forget what is held back, of one source or of all: what is in force stays. Answer whose it was.
+
+        So long as the source says just the same, that is a warning; something else is considered anew.
+        """
+        names = [name for name in self.held if source in (None, name)]
+        for name in names:
+            held = self.held.pop(name)
+            self.rejected[name] = Rejected(held.allocations.digest(), held.reason, self.clock())
+            self.refusing[name] = held.reading
+        self._changed += bool(names)
+        return names
+
+    def _said(self, more: Mapping[str, Allocations]) -> dict[str, Allocations]:
+        """What all sources say, in the order of their precedence."""
+        said = {name: part.allocations for name, part in self.parts.items()} | dict(more)
+        first = {name: said[name] for name in self.sources if name in said}
+        return first | said
 
     def _excess(self, snapshot: Allocations) -> str | None:
-        return excess(self._in_force, snapshot, self.guard.max_removed if self.guard else None)
+        if snapshot is self.allocations:
+            return None
+        return excess(self.allocations, snapshot, self.guard.max_removed if self.guard else None)
 
     def _failed(self, reading: Reading) -> Decision:
-        source, part = reading.source, self._parts.get(reading.source)
-        self._errors[source] = reading
-        self._since.setdefault(source, part.time if part and source not in self._good else reading.time)
-        if not self._parts:
+        source, part = reading.source, self.parts.get(reading.source)
+        self.errors[source] = reading
+        self.since.setdefault(source, part.time if part and source not in self.good else reading.time)
+        if not self.parts:
             return self._unchanged(f"no allocations yet, so no route is accepted: {reading.trouble}")
         return self._unchanged(f"the last good allocations stay in force: {reading.trouble}")
 
-    def _hold(self, reading: Reading, snapshot: Allocations, why: str) -> Decision:
-        before = self._held.get(reading.source)
-        reason = f"held back: {reading.source} {why}; `rrctl ipam accept` brings it into force"
-        self._held[reading.source] = Held(
-            reading, snapshot, reason, before.since if before else self._clock()
-        )
+    def _doubt(self, reading: Reading, snapshot: Allocations, why: str) -> Decision:
+        """Hold back what removes too much, unless somebody rejected just that before."""
+        source = reading.source
+        known = self.rejected.get(source)
+        if known and reading.allocations and reading.allocations.digest() == known.digest:
+            self.refusing[source] = reading
+            return self._unchanged(f"{source} still says what was rejected")
+        self.rejected.pop(source, None)
+        self.refusing.pop(source, None)
+        before = self.held.get(source)
+        reason = f"held back: {source} {why}; `rrctl ipam accept` brings it into force"
+        self.held[source] = Held(reading, snapshot, reason, before.since if before else self.clock())
         return self._unchanged(reason)
 
     def _unchanged(self, reason: str) -> Decision:
-        return Decision(self._in_force, False, bool(self._held), reason)
+        return Decision(self.allocations, False, bool(self.held), reason)
 
-    def _enforce(self, readings: dict[str, Reading], snapshot: Allocations) -> Decision:
-        changes = diff(self._in_force, snapshot)
-        first = not self._parts
-        parts = {name: Part(reading.allocations or EMPTY, reading.time) for name, reading in readings.items()}
-        old = {name: self._parts[name].allocations for name in parts if name in self._parts}
-        if changes or old != {name: part.allocations for name, part in parts.items()}:
-            self._parts = {**self._parts, **parts}
+    def _enforce(self, settled: Settled, who: str, *, first: bool = False) -> Decision:
+        before, self.settled = self.settled, settled
+        if settled is before and not first:
+            return self._unchanged(f"{who}: nothing new")
+        self._changed += 1
+        changes = diff(before.allocations, settled.allocations)
+        moved = moves(before, settled, changes)
+        held = bool(self.held)
         if not changes and not first:
-            return self._unchanged(f"{', '.join(readings)} says nothing new")
-        self._in_force = snapshot
-        return Decision(snapshot, True, bool(self._held), _sentence(snapshot, changes, readings), changes)
+            return Decision(settled.allocations, False, held, f"{who} says nothing new", changes, moved)
+        sentence = _sentence(settled.allocations, changes, who)
+        return Decision(settled.allocations, True, held, sentence, changes, moved)
 
-    async def save(self) -> bool:
-        """Write what is in force if it is not on disk yet; False when that failed, which is said and no more.
+    # State
 
-        Calls that come while one writes wait for it, and then all of them are done by one more write.
+    def state(self) -> State:
+        """What is kept on disk; a source that is good now is known to be good until now."""
+        now = self.clock()
+        fresh = {name for name in self.good if name not in {*self.errors, *self.held, *self.rejected}}
+        vips = self.settled.ledger.vips
+        return State(
+            {name: replace(part, time=now) if name in fresh else part for name, part in self.parts.items()},
+            [
+                (c.source, c.claim)
+                for c in self.settled.conflicts
+                if not (c.claim.kind is Kind.VIP and vips.get(c.claim.network) == c.source)
+            ],
+            dict(self.settled.lingering),
+            dict(self.rejected),
+        )
+
+    async def save(self, *, at_once: bool = False) -> bool:
+        """Write what was decided if it is not on disk yet; False when that failed, which is said and no more.
+
+        Calls that come while one writes or waits are done by one more write. Between two writes is a pause, unless it
+        has to be `at_once`.
         """
+        if at_once:
+            self._urgent.set()
         async with self._saving:
-            parts = self._parts
-            if parts is self._saved:
+            if self._changed == self._saved:
                 return self.state_error is None
+            if (left := self._wrote + SAVE_PAUSE - time.monotonic()) > 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._urgent.wait(), left)
+            state, changed = self.state(), self._changed
             try:
-                await asyncio.to_thread(store.save, self.path, parts)
+                await asyncio.to_thread(store.save, self.path, state)
             except StateError as error:
                 self.state_error = str(error)
                 log.error(str(error))
                 return False
-            self._saved, self.state_error = parts, None
+            finally:
+                self._wrote = time.monotonic()
+            self._saved, self.state_error = changed, None
             return True
 
-    def status(self) -> dict[str, Any]:
-        """For `rrctl status` and metrics; `age_seconds` is 0 while every source is good and nothing is held."""
-        return {
-            "source": ", ".join(sorted({*self._parts, *self._errors})),
-            "known": self.known,
-            "age_seconds": round(self.age(), 3),
-            "error": "; ".join(str(self._errors[name].trouble) for name in sorted(self._errors)) or None,
-            "held": [_held_status(name, held) for name, held in sorted(self._held.items())] or None,
-            "nodes": len(self._in_force.nodes),
-            "prefixes": self._in_force.size,
-            "vip_prefixes": len(self._in_force.index.pools),
-            "digest": self._in_force.digest(),
-            "state_error": self.state_error,
-        }
+    def refresh(self) -> None:
+        """Have the time written anew until which sources were good, if that was long ago."""
+        self._changed += time.monotonic() - self._wrote > KEPT_FRESH and self.known
 
     def age(self) -> float:
         """Seconds since what is in force was last what every source says; 0 while it still is.
 
         When a source is broken from the start, it is the age of what was saved.
         """
-        since = [held.since for held in self._held.values()]
-        since += self._since.values()
-        return max(0.0, self._clock() - min(since)) if since else 0.0
+        since = [held.since for held in self.held.values()]
+        since += self.since.values()
+        return max(0.0, self.clock() - min(since)) if since else 0.0
 
 
-def _held_status(name: str, held: Held) -> dict[str, Any]:
-    since = datetime.fromtimestamp(held.since, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    return {
-        "source": name,
-        "reason": held.reason,
-        "since": since,
-        "nodes": len(held.snapshot.nodes),
-        "prefixes": held.snapshot.size,
-    }
-
-
-def _sentence(snapshot: Allocations, changes: Changes, sources: Iterable[str]) -> str:
+def _sentence(snapshot: Allocations, changes: Changes, who: str) -> str:
     said = [
-        f"{len(snapshot.nodes)} nodes own {snapshot.size} prefixes ({', '.join(sources)})",
+        f"{len(snapshot.nodes)} nodes own {snapshot.size} prefixes ({who})",
         f"{len(changes.granted)} granted, {len(changes.revoked)} revoked",
     ]
     if changes.nodes_added or changes.nodes_removed:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from operator import itemgetter
 
 from rr.ipam.allocations import EMPTY, Allocations, NodeAllocation, VipPool
@@ -42,15 +43,19 @@ class Settled:
 NOTHING = Settled()
 
 
-def settle(before: Settled, parts: Parts, *, now: float = 0.0, grace: float = 0.0) -> Settled:
-    """What is in force when the sources say `parts`, after `before` was.
+def settle(
+    before: Settled, parts: Parts, *, now: float = 0.0, grace: float = 0.0, sweep: bool = True
+) -> Settled:
+    """What is in force when the sources say `parts`, after `before` was; `before` itself where they say the same.
 
-    What is no longer said is gone at once, or with `grace` seconds later than `now`.
+    What is no longer said is gone at once, or with `grace` seconds later than `now`. Without `sweep`, what has had its
+    grace by now stays for the moment.
     """
+    until, now = now + grace if grace else None, now if sweep else -inf
     names, vips = set(_changed_nodes(before, parts, now)), _vips_changed(before, parts, now)
     if not (names or vips):
-        return replace(before, parts=parts)
-    return _Settling(before, parts, names, now, now + grace if grace else None).run(vips=vips)
+        return before if list(before.parts) == list(parts) else replace(before, parts=parts)
+    return _Settling(before, parts, names, now, until).run(vips=vips)
 
 
 def _changed_nodes(before: Settled, parts: Parts, now: float) -> Iterator[str]:

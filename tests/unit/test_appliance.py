@@ -1,5 +1,6 @@
 """What the appliance says of itself: problems by severity, the one line of the check, and explanations."""
 
+import asyncio
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +19,10 @@ from rr.errors import RRError
 from rr.instance.health import EngineState
 from rr.instance.runner import InstanceRunner
 from rr.instance.wants import Setting
-from rr.ipam.allocations import Allocations
-from rr.ipam.keeper import Keeper
+from rr.ipam.allocations import Allocations, VipPool
 from rr.ipam.reading import Reading
 from rr.policy.verdict import Announcement
+from tests.unit.api.serving import until
 from tests.unit.policy.worlds import addresses, allocations, networks
 from tests.unit.test_changes import MAIN, SOURCES
 
@@ -51,7 +52,7 @@ async def appliance(tmp_path: Path) -> Appliance:
 
 
 def read(appliance: Appliance, owned: Allocations | None, error: str | None = None) -> None:
-    appliance.read(Reading(SOURCE, owned, RRError(error) if error else None, time.time()))
+    appliance.allocating.read(Reading(SOURCE, owned, RRError(error) if error else None, time.time()))
     appliance.instances["main"].applied.set()
 
 
@@ -120,7 +121,10 @@ async def test_each_node_that_gains_or_loses_a_prefix_is_an_event(appliance: App
     moved = replace(node, prefixes=networks("10.244.9.0/26"))
     read(appliance, Allocations({**OWNED.nodes, "node-1": moved}))
     texts = [event["text"] for event in appliance.events(0) if event["kind"] in ("grant", "revoke")]
-    assert texts[-2:] == ["node-1 is given 10.244.9.0/26", "node-1 loses 10.244.1.0/24"]
+    assert texts[-2:] == [
+        f"node-1 is given 10.244.9.0/26 (by {SOURCE})",
+        f"node-1 loses 10.244.1.0/24 (by {SOURCE})",
+    ]
 
 
 async def test_all_answers_have_the_documented_keys(appliance: Appliance) -> None:
@@ -136,6 +140,10 @@ async def test_all_answers_have_the_documented_keys(appliance: Appliance) -> Non
     assert keys.faults("violations", appliance.violations()) == []
     assert keys.faults("events", appliance.events(0)) == []
     assert keys.faults("topology", appliance.topology()) == []
+    assert keys.faults("status.ipam", status["ipam"]) == []
+    assert keys.faults("ipam.sources", appliance.ipam_sources()) == []
+    assert keys.faults("allocations.nodes", appliance.allocations()["nodes"]) == []
+    assert keys.faults("allocations.vips", appliance.allocations()["vips"]) == []
     assert keys.faults("explain", appliance.explain("10.244.1.0/24", "node-1", None)) == []
     assert status["instances"][0]["routes"] == {"accepted": 1, "rejected": 1}
     assert status["instances"][0]["sessions"]["nodes"] == {"up": 1, "known": 1, "expected": 2}
@@ -165,24 +173,137 @@ async def test_there_is_nothing_to_accept_when_nothing_is_held(appliance: Applia
         await appliance.accept()
 
 
-async def test_what_is_held_and_contradicts_another_source_by_now_is_refused_in_words(
-    appliance: Appliance, tmp_path: Path
-) -> None:
-    appliance.keeper = Keeper(tmp_path, Guard(max_removed=0))
+THIEF = allocations({"node-3": (["10.2.0.13"], ["10.244.1.0/24"])})
+OTHER = "file:/other"
+
+
+@pytest.fixture
+def guarded(appliance: Appliance) -> Appliance:
+    """One that lets nothing be removed, and reads two sources."""
+    appliance.keeper.configure(Guard(max_removed=0), [SOURCE, OTHER], 0)
+    return appliance
+
+
+async def test_a_conflict_is_a_warning_and_two_events(appliance: Appliance) -> None:
+    appliance.keeper.configure(None, [SOURCE, OTHER], 0)
     read(appliance, OWNED)
-    read(appliance, allocations({"node-3": (["10.2.0.13"], ["10.244.3.0/24"])}))
+    appliance.allocating.read(Reading(OTHER, THIEF, None, time.time()))
+    text = f"10.244.1.0/24 of node-3 ({OTHER}) already belongs to node-1 ({SOURCE})"
+    assert said(appliance) == [("warning", f"IPAM conflict, the newcomer is refused: {text}")]
+    assert appliance.check()["exit"] == 1
+    appliance.allocating.read(Reading(OTHER, allocations({}), None, time.time()))
+    assert said(appliance) == []
+    events = [
+        (row["kind"], row["subject"], row["text"]) for row in appliance.events(0) if row["kind"] == "conflict"
+    ]
+    assert events == [
+        ("conflict", OTHER, f"refused: {text}"),
+        ("conflict", OTHER, "no longer in conflict: 10.244.1.0/24 of node-3"),
+    ]
+
+
+async def test_many_conflicts_are_not_all_told(appliance: Appliance) -> None:
+    nodes = {f"node-{n}": ([f"10.2.1.{n}"], [f"10.245.{n}.0/24"]) for n in range(10)}
+    thieves = {f"x-{n}": ([f"10.2.2.{n}"], [f"10.245.{n}.0/24"]) for n in range(10)}
+    read(appliance, allocations({**nodes, **thieves}))
+    assert len(said(appliance)) == 6
+    assert said(appliance)[-1] == ("warning", "5 more IPAM conflicts: see `rrctl ipam diff`")
+    assert len([row for row in appliance.ipam_diff() if row["state"] == "refused"]) == 10
+
+
+async def test_what_is_held_is_critical_shown_and_rejected(guarded: Appliance) -> None:
+    read(guarded, OWNED)
+    less = Allocations({"node-1": OWNED.nodes["node-1"]})
+    read(guarded, less)
+    assert next(severity for severity, _ in said(guarded)) == "critical"
+    assert [(row["change"], row["value"], row["state"]) for row in guarded.ipam_diff()] == [
+        ("revoke", "10.2.0.12", "held"),
+        ("revoke", "10.244.2.0/24", "held"),
+    ]
+    with pytest.raises(Refused, match=f"no allocations of {OTHER} are held back"):
+        await guarded.reject(OTHER)
+    with pytest.raises(NotFound, match=f"there is no IPAM source nobody; it is one of {SOURCE}, {OTHER}"):
+        await guarded.accept("nobody")
+    assert await guarded.reject(SOURCE) == {"rejected": [SOURCE]}
+    told = [text for severity, text in said(guarded) if severity == "warning"]
+    assert any("still says what was rejected" in text for text in told)
+    assert guarded.check()["exit"] == 1
+    read(guarded, OWNED)
+    assert not any("rejected" in text for _, text in said(guarded))
+
+
+async def test_what_is_held_and_meets_another_owner_by_now_is_refused_that_alone(guarded: Appliance) -> None:
+    read(guarded, OWNED)
+    read(guarded, allocations({"node-3": (["10.2.0.13"], ["10.244.3.0/24", "10.244.9.0/24"])}))
     other = allocations({"node-4": (["10.2.0.14"], ["10.244.3.0/25"])})
-    appliance.read(Reading("file:/other", other, None, time.time()))
-    appliance.instances["main"].applied.set()
-    with pytest.raises(Refused) as refused:
-        await appliance.accept()
-    assert str(refused.value) == (
-        "nothing was accepted: what is held back contradicts the other sources: "
-        "file:/other: nodes.node-4.prefixes: 10.244.3.0/25 overlaps 10.244.3.0/24 of node-3 in "
-        f"{SOURCE}; keep it in one of the two sources"
-    )
-    assert appliance.keeper.allocations.nodes.keys() == {"node-1", "node-2", "node-4"}
-    assert [held["source"] for held in appliance.status()["ipam"]["held"]] == [SOURCE]
+    guarded.allocating.read(Reading(OTHER, other, None, time.time()))
+    guarded.instances["main"].applied.set()
+    await guarded.accept()
+    assert set(guarded.keeper.allocations.nodes) == {"node-3", "node-4"}
+    assert guarded.keeper.allocations.nodes["node-3"].prefixes == networks("10.244.9.0/24")
+    assert guarded.status()["ipam"]["conflicts"] == 1
+
+
+async def test_a_source_that_says_nothing_is_told_and_gives_nothing(guarded: Appliance) -> None:
+    read(guarded, OWNED)
+    assert said(guarded) == [("warning", f"Nothing of {OTHER} is allocated: it has not said anything yet")]
+    guarded.keeper.started -= 1000
+    assert [severity for severity, _ in said(guarded)] == ["critical"]
+
+
+async def test_an_error_is_one_event_and_so_is_its_end(appliance: Appliance) -> None:
+    read(appliance, OWNED)
+    for _ in range(3):
+        read(appliance, None, "it is gone")
+    read(appliance, OWNED)
+    told = [row["text"] for row in appliance.events(0) if row["subject"] == SOURCE]
+    assert told == [
+        "the last good allocations stay in force: it is gone",
+        f"{SOURCE} can be read again",
+    ]
+
+
+async def test_a_vip_that_opens_and_closes_is_told_with_its_source(appliance: Appliance) -> None:
+    read(appliance, Allocations(OWNED.nodes, (VipPool(networks("10.100.0.1/32"), frozenset({"node-1"})),)))
+    read(appliance, Allocations(OWNED.nodes, (VipPool(networks("10.100.0.1/32"), frozenset({"node-2"})),)))
+    told = [row["text"] for row in appliance.events(0) if row["subject"] == "10.100.0.1/32"]
+    assert told == [
+        f"the VIP prefix 10.100.0.1/32 is opened to node-1 (by {SOURCE})",
+        f"the VIP prefix 10.100.0.1/32 is opened to node-2 (by {SOURCE})",
+        f"the VIP prefix 10.100.0.1/32 is closed to node-1 (by {SOURCE})",
+    ]
+
+
+async def test_of_many_readings_at_once_the_last_counts_and_none_is_lost(appliance: Appliance) -> None:
+    working = asyncio.create_task(appliance.allocating.run())
+    try:
+        for number in range(200):
+            node = replace(OWNED.nodes["node-1"], prefixes=networks(f"10.245.{number}.0/24"))
+            appliance.allocating.hear(Reading(SOURCE, Allocations({**OWNED.nodes, "node-1": node})))
+            await asyncio.sleep(0.001)
+        wanted = networks("10.245.199.0/24")
+        await until(lambda: appliance.keeper.allocations.nodes["node-1"].prefixes == wanted)
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+    changes = [row for row in appliance.events(0) if row["kind"] == "grant"]
+    assert len(changes) < 100, "200 readings within a fifth of a second are some twenty looks"
+    assert appliance.allocating.heard.is_set()
+
+
+async def test_a_grace_ends_by_itself(appliance: Appliance) -> None:
+    appliance.keeper.configure(None, [SOURCE], 0.2)
+    working = asyncio.create_task(appliance.allocating.run())
+    try:
+        appliance.allocating.hear(Reading(SOURCE, OWNED))
+        await until(lambda: appliance.keeper.known)
+        appliance.allocating.hear(Reading(SOURCE, Allocations({"node-1": OWNED.nodes["node-1"]})))
+        await until(lambda: bool(appliance.keeper.settled.lingering))
+        assert "node-2" in appliance.keeper.allocations.nodes
+        await until(lambda: "node-2" not in appliance.keeper.allocations.nodes)
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
 
 
 async def test_a_drain_is_a_warning_that_says_the_way_back_and_explains_missing_sessions(

@@ -32,7 +32,7 @@ STATUS: Row = {
     "ipam": {
         "source": "file:/etc/rr/allocations.yaml", "known": True, "age_seconds": 3.2,
         "error": None, "held": None,
-        "vip_prefixes": 1, "digest": "c0ffee", "state_error": None,
+        "conflicts": 1, "lingering": 1, "vip_prefixes": 1, "digest": "c0ffee", "state_error": None,
         "nodes": 2, "prefixes": 3,
     },
     "instances": [
@@ -196,6 +196,7 @@ class MemoryAppliance:
                     "prefixes": ["10.244.1.0/24"],
                     "borrowed": [],
                     "source": source,
+                    "until": {},
                 },
                 {
                     "node": "node-2",
@@ -203,10 +204,17 @@ class MemoryAppliance:
                     "prefixes": ["10.244.2.0/24"],
                     "borrowed": ["10.244.1.5/32"],
                     "source": source,
+                    "until": {"10.244.1.5/32": NOON},
                 },
             ],
             "vips": [{"prefixes": ["10.100.0.0/24"], "nodes": None, "source": source}],
         }
+
+    def ipam_sources(self) -> list[Row]:
+        return copy.deepcopy(SOURCES)
+
+    def ipam_diff(self) -> list[Row]:
+        return copy.deepcopy(DIFF)
 
     def topology(self) -> Row:
         rack = {
@@ -238,6 +246,7 @@ class MemoryAppliance:
             "rejected": [{"instance": "main", "reason": "foreign-prefix", "count": 1}],
             "violations": [{"instance": "main", "reason": "foreign-prefix", "count": 4}],
             "allocations": [{"kind": "node", "count": 2}, {"kind": "node-prefix", "count": 2}],
+            "ipam_sources": SOURCES,
             "quarantines": [{"instance": "main", "reason": "flapping", "count": 3}],
             "guarded": [
                 {"instance": "main", "slow_resets": 1, "ghosts": 2, "quarantined": 1, "suspended": False}
@@ -256,10 +265,18 @@ class MemoryAppliance:
             raise self.config_fault
         return {"changes": ["Instance main: asn is 64513, was 64512."], "resets": ["10.2.0.2 (node-1)"]}
 
-    async def accept(self) -> Row:
-        if not self.held:
-            raise Refused("No allocations are held back; there is nothing to accept")
+    async def accept(self, source: str | None) -> Row:
+        self._must_be_held(source, "accept")
         return {"changed": ["node-2 loses 10.244.2.0/24."]}
+
+    async def reject(self, source: str | None) -> Row:
+        self._must_be_held(source, "reject")
+        return {"rejected": [source or "kubernetes:prod"]}
+
+    def _must_be_held(self, source: str | None, verb: str) -> None:
+        self.asked.append(f"{verb} {source}")
+        if not self.held:
+            raise Refused(f"No allocations are held back; there is nothing to {verb}")
 
     async def drain(self, instance: str | None, wait: float | None, *, force: bool) -> Sequence[Row]:
         self.asked.append(f"drain, {force=}")
@@ -302,3 +319,17 @@ QUARANTINED: Row = {
     "text": "its session from 10.2.0.9 was lost again and again", "since": "2026-01-02T03:04:05.000Z",
     "until": "2026-01-02T03:05:05.000Z", "strikes": 2,
 }  # fmt: skip
+SOURCES: list[Row] = [
+    {"source": "kubernetes:prod", "type": "kubernetes", "state": "held", "last_good": BEFORE, "age_seconds": 1800.0,
+     "nodes": 2, "prefixes": 3, "vip_prefixes": 0, "conflicts": 1, "error": "held back: it removes too much"},
+    {"source": "file:/etc/rr/allocations.yaml", "type": "file", "state": "good", "last_good": NOON, "age_seconds": 0,
+     "nodes": 1, "prefixes": 1, "vip_prefixes": 1, "conflicts": 0, "error": None},
+]  # fmt: skip
+DIFF: list[Row] = [
+    {"change": "revoke", "kind": "prefix", "node": "node-2", "value": "10.244.2.0/24", "source": "kubernetes:prod",
+     "state": "held", "until": None, "text": "held back: it removes too much"},
+    {"change": "grant", "kind": "vip", "node": None, "value": "10.100.1.0/24", "source": "kubernetes:prod",
+     "state": "refused", "until": None, "text": "the VIP prefix 10.100.1.0/24 (kubernetes:prod) overlaps another"},
+    {"change": "revoke", "kind": "borrowed", "node": "node-2", "value": "10.244.1.5/32", "source": "kubernetes:prod",
+     "state": "grace", "until": NOON, "text": "kubernetes:prod says it no longer"},
+]  # fmt: skip

@@ -181,6 +181,25 @@ async def test_accepting_what_is_not_held_is_refused(served: Serving) -> None:
     }
 
 
+async def test_one_source_is_accepted_or_rejected(served: Serving) -> None:
+    served.appliance.held = True
+    assert (await served.ask("/api/v1/ipam/accept?source=kubernetes:prod", "POST")).status == 200
+    answer = await served.ask("/api/v1/ipam/reject?source=kubernetes:prod", "POST")
+    assert answer.json == {"rejected": ["kubernetes:prod"]}
+    assert served.appliance.asked[-2:] == ["accept kubernetes:prod", "reject kubernetes:prod"]
+
+
+async def test_sources_and_differences_are_listed_and_filtered(served: Serving) -> None:
+    rows = (await served.ask("/api/v1/ipam/sources")).json
+    assert faults("ipam.sources", rows) == []
+    assert [row["state"] for row in (await served.ask("/api/v1/ipam/sources?state=good")).json] == ["good"]
+    rows = (await served.ask("/api/v1/ipam/diff", tcp=True)).json
+    assert faults("ipam.diff", rows) == []
+    held = (await served.ask("/api/v1/ipam/diff?state=held&node=node-2")).json
+    assert [row["value"] for row in held] == ["10.244.2.0/24"]
+    assert (await served.ask("/api/v1/ipam/diff?state=lost")).status == 400
+
+
 async def test_what_is_not_there_is_said(served: Serving) -> None:
     answer = await served.ask("/api/v2/peers")
     assert (answer.status, answer.error) == (

@@ -31,6 +31,13 @@ async def test_the_state_is_read_when_it_is_scraped(served: Serving) -> None:
     assert _value(values, "rr_rejected_routes", instance="main", reason="foreign-prefix") == 1
     assert _value(values, "rr_violations_total", instance="main", reason="foreign-prefix") == 4
     assert _value(values, "rr_ipam_age_seconds", source="file:/etc/rr/allocations.yaml") == 3.2
+    assert _value(values, "rr_ipam_held", source="kubernetes:prod") == 1
+    assert _value(values, "rr_ipam_held", source="file:/etc/rr/allocations.yaml") == 0
+    assert _value(values, "rr_ipam_source_age_seconds", source="kubernetes:prod") == 1800
+    assert _value(values, "rr_ipam_source_up", source="kubernetes:prod") == 1
+    assert _value(values, "rr_ipam_source_nodes", source="kubernetes:prod") == 2
+    assert _value(values, "rr_ipam_source_prefixes", source="kubernetes:prod") == 3
+    assert _value(values, "rr_ipam_conflicts") == 1
     assert _value(values, "rr_policy_changes_total", instance="main") == 5
     assert _value(values, "rr_policy_repairs_total", instance="main") == 0
     assert _value(values, "rr_drain_state", instance="main") == 0

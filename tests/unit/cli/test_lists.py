@@ -131,16 +131,64 @@ def test_ipam_shows_nodes_and_pools(rrd: Background, rrctl: Rrctl) -> None:
     assert "10.244.2.0/24  10.244.1.5/32" in ran.out
     assert "10.100.0.0/24  every node" in ran.out
     rows = json.loads(rrctl("ipam", "show", "--node", "node-2", "--output", "json").out)
-    keys = {"vip", "node", "addresses", "prefixes", "borrowed", "nodes", "source"}
+    keys = {"vip", "node", "addresses", "prefixes", "borrowed", "nodes", "source", "until"}
     assert [set(row) for row in rows] == [keys, keys]
     assert [(row["vip"], row["node"]) for row in rows] == [(False, "node-2"), (True, None)]
 
 
-def test_ipam_accept(rrd: Background, rrctl: Rrctl) -> None:
-    ran = rrctl("ipam", "accept")
-    assert (ran.code, ran.err) == (1, "rrctl: No allocations are held back; there is nothing to accept\n")
+def test_ipam_shows_what_one_source_says_and_when_it_goes(rrd: Background, rrctl: Rrctl) -> None:
+    assert "GOES" in rrctl("ipam", "show").out.splitlines()[0]
+    assert "10.244.1.5/32 in 0s" in rrctl("ipam", "show").out
+    assert (
+        len(json.loads(rrctl("ipam", "show", "-o", "json", "--source", "file:/etc/rr/allocations.yaml").out))
+        == 3
+    )
+    assert json.loads(rrctl("ipam", "show", "-o", "json", "--source", "kubernetes:prod").out) == []
+
+
+def test_ipam_sources(rrd: Background, rrctl: Rrctl) -> None:
+    lines = rrctl("ipam", "sources").out.splitlines()
+    assert lines[0].split() == [
+        "SOURCE",
+        "TYPE",
+        "STATE",
+        "AGE",
+        "NODES",
+        "PREFIXES",
+        "VIPS",
+        "CONFLICTS",
+        "ERROR",
+    ]
+    assert lines[1].split()[:8] == ["kubernetes:prod", "kubernetes", "held", "30m00s", "2", "3", "0", "1"]
+    assert lines[2].split()[3] == "-"
+    rows = json.loads(rrctl("ipam", "sources", "--output", "json").out)
+    assert faults("ipam.sources", rows) == []
+
+
+def test_ipam_diff(rrd: Background, rrctl: Rrctl) -> None:
+    out = rrctl("ipam", "diff").out
+    assert "revoke  prefix    10.244.2.0/24  node-2      kubernetes:prod  held" in out
+    assert "grant   vip       10.100.1.0/24  every node  kubernetes:prod  refused" in out
+    rows = json.loads(rrctl("ipam", "diff", "--output", "json").out)
+    assert faults("ipam.diff", rows) == []
+    assert [
+        row["value"] for row in json.loads(rrctl("ipam", "diff", "--state", "grace", "-o", "json").out)
+    ] == ["10.244.1.5/32"]
+    assert rrctl("ipam", "diff", "--node", "node-9").err == "Everything is as the sources say.\n"
+
+
+def test_ipam_accept_and_reject(rrd: Background, rrctl: Rrctl) -> None:
+    for verb in ("accept", "reject"):
+        ran = rrctl("ipam", verb)
+        said = f"rrctl: No allocations are held back; there is nothing to {verb}\n"
+        assert (ran.code, ran.err) == (1, said)
     rrd.appliance.held = True
     assert rrctl("ipam", "accept").out == "Accepted: 1 change.\n  node-2 loses 10.244.2.0/24.\n"
+    assert (
+        rrctl("ipam", "reject", "file:/a b").out == "Rejected what file:/a b says; what was in force stays.\n"
+    )
+    assert rrd.appliance.asked[-2:] == ["accept None", "reject file:/a b"]
+    assert json.loads(rrctl("ipam", "reject", "-o", "json").out) == {"rejected": ["kubernetes:prod"]}
 
 
 def test_quarantine_list_and_release(rrd: Background, rrctl: Rrctl) -> None:
