@@ -24,7 +24,10 @@ class Vips:
         self._changed: set[Network] = set()
         self._reopen = False
         self._pools: dict[Network, VipPool] = {}
-        self._wide: tuple[VipPool, ...] = ()
+        self._opened: tuple[Network, ...] = ()
+        """All that is in a pool."""
+        self._wide: tuple[Network, ...] = ()
+        """The same without the addresses of Local services."""
         self._result: tuple[VipPool, ...] = ()
 
     def service(self, key: str, new: ServiceVips | None) -> None:
@@ -106,21 +109,20 @@ class Vips:
         return frozenset(found)
 
     def _widen(self, limited: set[Network]) -> None:
-        networks = joined([network for pool in self._open.values() for network in pool.prefixes])
-        left = tuple(part for network in networks for part in without(network, limited))
-        self._wide = (VipPool(left, None),) if left else ()
+        self._opened = joined([network for pool in self._open.values() for network in pool.prefixes])
+        self._wide = tuple(part for network in self._opened for part in without(network, limited))
 
     def _listed(self) -> Iterator[VipPool]:
-        """In one order, whatever came first; what is open to all anyway is not named twice."""
+        """In one order, whatever came first; all that is open to everybody is one pool, and nothing is in it twice."""
+        everybodys = []
         for vip in sorted(self._pools, key=order_of):
             pool = self._pools[vip]
-            if pool.nodes is not None or not _inside(vip, self._wide):
+            if pool.nodes is not None:
                 yield pool
-        yield from self._wide
-
-
-def _inside(vip: Network, pools: Iterable[VipPool]) -> bool:
-    return any(overlap(network, vip) for pool in pools for network in pool.prefixes)
+            elif not any(overlap(network, vip) for network in self._opened):
+                everybodys.append(vip)
+        if everybodys or self._wide:
+            yield VipPool((*everybodys, *self._wide), None)
 
 
 def without(network: Network, hosts: Iterable[Network]) -> Iterator[Network]:
