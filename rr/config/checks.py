@@ -312,6 +312,20 @@ def sources_once(document: Document) -> Iterator[Problem]:
                 )
 
 
+def clusters_once(document: Document) -> Iterator[Problem]:
+    """No Kubernetes cluster is read twice by one identity."""
+    seen: dict[tuple[Any, ...], Route] = {}
+    for source, _ in document.items("ipam", "sources"):
+        if document.at(*source, "type") == "kubernetes":
+            identity = (document.at(*source, "kubeconfig"), document.at(*source, "context"))
+            first = seen.setdefault(identity, source)
+            if first != source:
+                wrong = f"the cluster is already the source at {_where(document, first)}"
+                yield document.problem(
+                    source, wrong, "keep one of them, or name another kubeconfig or context"
+                )
+
+
 def _pair_peers(document: Document) -> list[Host]:
     named = [(route, value) for route, value in document.items("pair", "peers") if isinstance(route[2], str)]
     found = ((route, _valid(scalars.host_address, value)) for route, value in named)
@@ -415,6 +429,7 @@ _RULES = (
     deferral_before_restart,
     sockets_fit,
     sources_once,
+    clusters_once,
     pair_is_another,
     pair_listens_apart,
     pair_peers_fit,

@@ -60,7 +60,8 @@ def _password(path: Path, data: bytes) -> str:
 
 
 def check_secrets(document: Document) -> Iterator[Problem]:
-    """A problem at each `password_file:` whose file cannot be used."""
+    """A problem at each `password_file:` and `kubeconfig:` whose file cannot be used."""
+    yield from _check_kubeconfigs(document)
     for route, path in _password_files(document):
         try:
             read_secret(path)
@@ -68,9 +69,31 @@ def check_secrets(document: Document) -> Iterator[Problem]:
             yield document.problem(route, error.wrong, error.right)
 
 
+def _check_kubeconfigs(document: Document) -> Iterator[Problem]:
+    """What a kubeconfig says may change while rrd runs; that nobody else may read it must hold from the start."""
+    for route, path in _files(document, "kubeconfig"):
+        try:
+            mode = stat.S_IMODE(path.stat().st_mode)
+        except OSError as trouble:
+            wrong = f"{path} cannot be read ({trouble.strerror})"
+            yield document.problem(
+                route, wrong, "write the kubeconfig there, for the user of the service alone"
+            )
+            continue
+        if mode & 0o077:
+            wrong = f"{path} is open to others than its owner (mode {mode:04o})"
+            yield document.problem(
+                route, wrong, f"chmod 600 {path}, and renew its token if others could read it"
+            )
+
+
 def _password_files(document: Document) -> Iterator[tuple[Route, Path]]:
+    yield from _files(document, "password_file")
+
+
+def _files(document: Document, key: str) -> Iterator[tuple[Route, Path]]:
     for route in document.values:
-        if route[-1:] == ("password_file",) and isinstance(document.at(*route), str):
+        if route[-1:] == (key,) and isinstance(document.at(*route), str):
             try:
                 yield route, absolute_path(document.at(*route))
             except ValueError:

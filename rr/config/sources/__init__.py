@@ -8,8 +8,12 @@ from pydantic import Field
 
 from rr.config.sources.base import SourceSettings
 from rr.config.sources.file import FileSettings, FolderSettings
+from rr.config.sources.kubernetes import KubernetesSettings
 
-__all__ = ["FileSettings", "FolderSettings", "Source", "SourceSettings"]
+__all__ = ["FileSettings", "FolderSettings", "KubernetesSettings", "Source", "SourceSettings"]
 
-Source: TypeAlias = Annotated[FileSettings | FolderSettings, Field(discriminator="type")]
+Source: TypeAlias = Annotated[
+    FileSettings | FolderSettings | KubernetesSettings,
+    Field(discriminator="type"),
+]
 """Any of them."""

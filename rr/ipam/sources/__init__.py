@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterable
 from typing import assert_never
 
-from rr.config.sources import FileSettings, FolderSettings, Source
+from rr.config.sources import FileSettings, FolderSettings, KubernetesSettings, Source
 from rr.ipam.reading import Reading
 
 
@@ -18,5 +18,9 @@ def open_source(settings: Source) -> AsyncIterable[Reading]:
             from rr.ipam.sources.folder import FolderSource
 
             return FolderSource(settings.path, settings.called)
+        case KubernetesSettings():
+            from rr.ipam.sources.kubernetes import KubernetesSource
+
+            return KubernetesSource(settings)
         case _:
             assert_never(settings)

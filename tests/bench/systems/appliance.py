@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -40,10 +40,9 @@ class Appliance:
         """Write rr.yaml and allocations.yaml, start rrd, and wait until it says that it is ready."""
         self._topology = topology
         self._socket = folder / "run" / "rrd.sock"
-        self._allocations = folder / "allocations.yaml"
-        self._allocations.write_text(allocations(topology, frozenset()))
         config = folder / "rr.yaml"
-        config.write_text(yaml.safe_dump(configuration(topology, folder), sort_keys=False))
+        source = self._source(topology, folder)
+        config.write_text(yaml.safe_dump(configuration(topology, folder, source), sort_keys=False))
         log = folder / "rrd.log"
         engine_folder = str(Path(find_gobgpd()).parent)
         env = {**os.environ, "PATH": f"{engine_folder}:{os.environ.get('PATH', '')}", "GOBGPD": find_gobgpd()}
@@ -51,6 +50,12 @@ class Appliance:
             [program("rrd"), "--config", str(config), "--engine", "managed"], log, env
         )
         process.wait_for(self._ready, 60.0, f"rrd does not get ready: see {log}", every=0.2)
+
+    def _source(self, topology: Topology, folder: Path) -> Mapping[str, object]:
+        """Have allocations ready, and say where: the source in rr.yaml."""
+        self._allocations = folder / "allocations.yaml"
+        self._allocations.write_text(allocations(topology, frozenset()))
+        return {"type": "file", "path": str(self._allocations)}
 
     def restart(self) -> None:
         """Kill the engine; rrd starts another."""
@@ -118,7 +123,7 @@ def program(name: str) -> str:
     return found
 
 
-def configuration(topology: Topology, folder: Path) -> dict[str, object]:
+def configuration(topology: Topology, folder: Path, source: Mapping[str, object]) -> dict[str, object]:
     """The contents of rr.yaml."""
     racks: dict[str, dict[str, object]] = {
         rack.name: {"nodes": {"ranges": [str(rack.range)]}, "tors": []} for rack in topology.racks
@@ -143,7 +148,7 @@ def configuration(topology: Topology, folder: Path) -> dict[str, object]:
                 "reflect": {"nodes": topology.reflect_nodes, "tors": "all"},
             }
         },
-        "ipam": {"sources": [{"type": "file", "path": str(folder / "allocations.yaml")}]},
+        "ipam": {"sources": [source]},
     }
 
 

@@ -85,3 +85,36 @@ def test_the_configuration_says_which_key_names_it(tmp_path: Path) -> None:
         f"{path}:13:48: instances.main.racks.rack-1.tors[0].password_file: there is no file {tmp_path}/md5; "
         f"create it: install -m 600 /dev/null {tmp_path}/md5"
     )
+
+
+def with_kubeconfig(tmp_path: Path, kubeconfig: Path) -> Path:
+    good = (HERE / "good.yaml").read_text()
+    path = tmp_path / "rr.yaml"
+    source = f"{{type: kubernetes, kubeconfig: {kubeconfig}}}"
+    path.write_text(good.replace("{type: file, path: /etc/rr/allocations.yaml}", source))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("mode", "sentence"),
+    [
+        (None, ("{} cannot be read (No such file or directory); write the kubeconfig there, for the user of the "
+         "service alone")),
+        (0o644, ("{0} is open to others than its owner (mode 0644); chmod 600 {0}, and renew its token if others could "
+         "read it")),
+    ],
+)  # fmt: skip
+def test_a_kubeconfig_is_refused(tmp_path: Path, mode: int | None, sentence: str) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    if mode is not None:
+        secret(kubeconfig, b"", mode)
+    path = with_kubeconfig(tmp_path, kubeconfig)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    wrong = sentence.format(kubeconfig)
+    assert str(caught.value) == f"{path}:24:38: ipam.sources[0].kubeconfig: {wrong}"
+
+
+def test_a_kubeconfig_of_ones_own_is_taken(tmp_path: Path) -> None:
+    path = with_kubeconfig(tmp_path, secret(tmp_path / "kubeconfig", b"", 0o600))
+    assert load(path).ipam.sources[0].place == f"kubernetes:{tmp_path}/kubeconfig"

@@ -1,0 +1,495 @@
+"""A Kubernetes cluster says who owns what: routes at the ToRs follow it, and its API's troubles cost nobody a route."""
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from threading import Event, Thread
+
+import pytest
+
+from tests.lab import Appliance, Network, eventually, never
+from tests.lab.kube_api import PATHS, KubeApi
+from tests.lab.kube_cluster import KubeCluster
+from tests.lab.kube_objects import (
+    Object,
+    affinity,
+    block,
+    cilium_node,
+    endpoint,
+    endpoint_slice,
+    ip_pool,
+    node,
+    service,
+)
+from tests.lab.kube_tls import Authority
+from tests.scenarios.lifecycle import (
+    NODES,
+    PODS,
+    ROUTES,
+    VIP,
+    Fabric,
+    instances,
+    populate,
+    tors_hold,
+    undisturbed,
+    unwell,
+)
+
+pytestmark = pytest.mark.root
+
+MORE = {"node-1": "10.244.101.0/24", "node-2": "10.244.102.0/24", "node-3": "10.244.103.0/24"}
+"""What each node announces all the time and does not own at first."""
+LOCAL = "10.101.0.1/32"
+"""A VIP that every node announces all the time, and no Service has at first."""
+BLOCK, BORROWED = "10.246.1.0/26", "10.246.1.5/32"
+AT_ONCE = 2.0
+"""Seconds that a change may take on a busy machine; alone it takes milliseconds."""
+NAMES = ("node-1", "node-2", "node-3")
+
+
+@dataclass(frozen=True)
+class World:
+    """The fabric, and the cluster that it belongs to."""
+
+    fabric: Fabric
+    cluster: KubeCluster
+
+    @property
+    def api(self) -> KubeApi:
+        return self.cluster.api
+
+    def ipam(self) -> Object:
+        found: Object = self.fabric.appliance.rrctl("status")["ipam"]
+        return found
+
+    def next_hops(self, prefix: str) -> set[str]:
+        """The nodes that both ToRs have a prefix from, if they agree."""
+        by_address = {address: name for name, address in NODES.items()}
+        found = [frozenset(by_address[hop] for hop in tor.next_hops(prefix)) for tor in self.fabric.tors]
+        assert found[0] == found[1], found
+        return set(found[0])
+
+    def held_from(self, prefix: str, *names: str, within: float = AT_ONCE) -> None:
+        """Wait until both ToRs have a prefix from these nodes and from no other."""
+        eventually(
+            lambda: self.next_hops(prefix) == set(names),
+            within,
+            f"{prefix} is at the ToRs from {', '.join(names) or 'nobody'}",
+            seen=lambda: [tor.next_hops(prefix) for tor in self.fabric.tors],
+        )
+
+    def good(self, within: float = 20) -> None:
+        """Wait until the source has no error."""
+        eventually(lambda: not self.ipam()["error"], within, "the source is good", seen=self.ipam)
+
+    def failing(self, *words: str, within: float = 10) -> str:
+        """Wait until the source's error has all of these in it, and return it."""
+
+        def error() -> str:
+            found = str(self.ipam()["error"])
+            assert all(word in found for word in words), found
+            return found
+
+        return eventually(error, within, f"an error with {words}")
+
+
+def base() -> list[Object]:
+    """What the cluster has at first."""
+    return [
+        *(node(name, NODES[name], cidrs=[PODS[name]]) for name in NAMES),
+        service("vip", VIP.split("/")[0]),
+    ]
+
+
+@pytest.fixture(scope="module")
+def started(shared_net: Network) -> World:
+    cluster = KubeCluster(shared_net)
+    cluster.api.apply(*base())
+    source = cluster.source(prefixes=["node", "cilium", "calico"], vips=["services", "cilium-pools"])
+    appliance = Appliance(
+        shared_net, "rr-a", "10.0.0.11", instances=instances(), settings={"ipam": {"sources": [source]}}
+    )
+    fabric = populate(shared_net, appliance)
+    for name, peer in fabric.nodes.items():
+        peer.announce(MORE[name])
+        peer.announce(LOCAL)
+    return World(fabric, cluster)
+
+
+@pytest.fixture
+def world(started: World) -> Iterator[World]:
+    """The world, with the cluster's first objects again after each test."""
+    yield started
+    restore(started)
+
+
+def restore(world: World) -> None:
+    api = world.api
+    wanted = {(one["kind"], one["metadata"]["name"]): one for one in base()}
+    for table in [api.tables[path] for path in PATHS.values() if path in api.tables]:
+        for stored in list(table.objects.values()):
+            if (table.kind, stored.content["metadata"]["name"]) not in wanted:
+                api.delete(stored.content)
+    api.apply(*wanted.values())
+    world.good()
+    tors_hold(world.fabric, ROUTES)
+
+
+def give(world: World, name: str = "node-1", *cidrs: str) -> None:
+    """Let a Node have these PodCIDRs beside its first."""
+    world.api.apply(node(name, NODES[name], cidrs=[PODS[name], *cidrs]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_node_that_is_given_a_second_pod_cidr_has_it_at_the_tors_at_once(world: World, name: str) -> None:
+    """FRR, BIRD and GoBGP nodes do nothing; the Node's podCIDRs grow and shrink, and no session is touched."""
+    with undisturbed(world.fabric, gone={MORE[name]}):
+        give(world, name, MORE[name])
+        world.held_from(MORE[name], name)
+        give(world, name)
+        world.held_from(MORE[name])
+    tors_hold(world.fabric, ROUTES)
+
+
+def test_a_node_that_leaves_the_cluster_loses_its_routes_and_has_them_again_when_it_is_back(
+    world: World,
+) -> None:
+    """The Node object is deleted and created anew while its session stays up: its routes go and come, others stay."""
+    with undisturbed(world.fabric, gone={PODS["node-2"], VIP}):
+        world.api.delete(node("node-2"))
+        world.held_from(PODS["node-2"])
+        world.held_from(VIP, "node-1", "node-3")
+        give(world, "node-2")
+        world.held_from(PODS["node-2"], "node-2")
+        world.held_from(VIP, *NAMES)
+
+
+def test_ciliums_multi_pool_gives_a_node_any_number_of_prefixes(world: World) -> None:
+    """Two pools allocate to one node in CiliumNode.spec.ipam.pools; both prefixes come, and go one by one."""
+    mine, third = MORE["node-1"], "10.244.111.0/27"
+    world.fabric.nodes["node-1"].announce(third)
+    with undisturbed(world.fabric, gone={mine, third}):
+        world.api.apply(cilium_node("node-1", NODES["node-1"], pools={"default": [mine], "mars": [third]}))
+        world.held_from(mine, "node-1")
+        world.held_from(third, "node-1")
+        world.api.apply(cilium_node("node-1", NODES["node-1"], pools={"default": [], "mars": [third]}))
+        world.held_from(mine)
+        assert world.next_hops(third) == {"node-1"}
+    world.fabric.nodes["node-1"].withdraw(third)
+
+
+def test_a_pending_affinity_gives_nothing_and_a_confirmed_one_gives_its_block(world: World) -> None:
+    """Calico claims a block in two steps: its prefix is at no ToR before the second, and gone when it is given up."""
+    mine = MORE["node-2"]
+    world.api.apply(affinity("node-2", mine, "pending"))
+    never(lambda: world.next_hops(mine), 1.0, "a pending affinity gives a route")
+    world.api.apply(affinity("node-2", mine))
+    world.held_from(mine, "node-2")
+    world.api.apply(affinity("node-2", mine, "pendingDeletion"))
+    world.held_from(mine)
+
+
+def test_an_address_borrowed_out_of_another_nodes_block_is_a_route_of_the_borrower_alone(
+    world: World,
+) -> None:
+    """node-1 has the block, node-2 uses one address in it: its /32 is beside the block, and node-3 is refused it."""
+    fabric = world.fabric
+    fabric.nodes["node-1"].announce(BLOCK)
+    for name in ("node-2", "node-3"):
+        fabric.nodes[name].announce(BORROWED)
+    world.api.apply(affinity("node-1", BLOCK), block(BLOCK, "node-1", {0: "node-1", 5: "node-2"}))
+    world.held_from(BLOCK, "node-1")
+    world.held_from(BORROWED, "node-2")
+    eventually(
+        lambda: {v["node"] for v in fabric.appliance.violations(prefix=BORROWED, active=True)} == {"node-3"},
+        5,
+        "node-3 is told that it has not",
+    )
+    with undisturbed(fabric, gone={BORROWED}):
+        world.api.apply(block(BLOCK, "node-1", {0: "node-1"}))
+        world.held_from(BORROWED)
+        assert world.next_hops(BLOCK) == {"node-1"}
+    fabric.nodes["node-1"].withdraw(BLOCK)
+    for name in ("node-2", "node-3"):
+        fabric.nodes[name].withdraw(BORROWED)
+
+
+def test_of_two_affinities_for_one_block_the_node_that_has_it_keeps_it(world: World) -> None:
+    """The newcomer announces it too and is refused; it gets the block by itself when the holder gives it up."""
+    fabric = world.fabric
+    for name in ("node-1", "node-3"):
+        fabric.nodes[name].announce(BLOCK)
+    world.api.apply(affinity("node-3", BLOCK))
+    world.held_from(BLOCK, "node-3")
+    with undisturbed(fabric, gone={BLOCK}):
+        world.api.apply(affinity("node-1", BLOCK))
+        never(lambda: world.next_hops(BLOCK) != {"node-3"}, 1.0, "the newcomer takes the block")
+        world.api.delete(affinity("node-3", BLOCK))
+        world.held_from(BLOCK, "node-1")
+    for name in ("node-1", "node-3"):
+        fabric.nodes[name].withdraw(BLOCK)
+
+
+def test_a_service_for_the_whole_cluster_is_announced_by_every_node(world: World) -> None:
+    """externalTrafficPolicy: Cluster. Three paths at each ToR while the Service has its address, none afterwards."""
+    world.api.apply(service("web", LOCAL.split("/")[0]), endpoint_slice("web", "node-1"))
+    world.held_from(LOCAL, *NAMES)
+    world.api.apply(service("web"))
+    world.held_from(LOCAL)
+
+
+def local_service(*names: str | Object) -> list[Object]:
+    """A Service that only nodes with an endpoint may announce."""
+    return [service("web", LOCAL.split("/")[0], policy="Local"), endpoint_slice("web", *names)]
+
+
+def test_a_local_service_is_announced_by_the_nodes_with_a_ready_endpoint(world: World) -> None:
+    """Endpoints come, are not ready, end and go: the VIP's paths at both ToRs are those of the nodes that are ready."""
+    api = world.api
+    api.apply(*local_service("node-1", endpoint("node-2", ready=False, serving=False)))
+    world.held_from(LOCAL, "node-1")
+    api.apply(endpoint_slice("web", "node-1", "node-2"), endpoint_slice("web", "node-3", number=2))
+    world.held_from(LOCAL, *NAMES)
+    api.apply(endpoint_slice("web", "node-1", endpoint("node-2", terminating=True)))
+    world.held_from(LOCAL, "node-1", "node-3")
+    api.delete(endpoint_slice("web", number=2))
+    api.apply(endpoint_slice("web", endpoint("node-1", ready=False, serving=False)))
+    world.held_from(LOCAL)
+
+
+class Churn:
+    """Two hundred changes a second of other objects, in the background."""
+
+    def __init__(self, api: KubeApi) -> None:
+        self.changes = 0
+        self._api = api
+        self._ended = Event()
+        self._thread = Thread(target=self._run)
+
+    def __enter__(self) -> "Churn":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        for number in itertools.count():
+            third = number % 200
+            prefix = f"10.250.{third}.{number // 200 % 8 * 32}/27"
+            self._api.apply(cilium_node(f"other-{third}", pools={"default": [prefix]}))
+            self.changes += 1
+            if self._ended.wait(0.005):
+                return
+
+
+def test_a_local_service_that_moves_between_nodes_under_load_is_never_without_a_path(world: World) -> None:
+    """Its endpoint moves ten times, first there and then gone here, beside 200 other changes a second.
+
+    FRR's and BIRD's paths follow each time; neither ever takes the last path back.
+    """
+    api, fabric = world.api, world.fabric
+    others = [node(f"other-{number}", f"10.2.0.{20 + number}") for number in range(200)]
+    api.apply(*local_service("node-1"), *others)
+    world.held_from(LOCAL, "node-1")
+    monitor = fabric.frr.host.start("monitor", ["ip", "monitor", "route"])
+    took = []
+    with Churn(api) as churn, undisturbed(fabric, gone={LOCAL}):
+        for here, there in itertools.islice(itertools.pairwise(itertools.cycle(NAMES)), 10):
+            start = time.monotonic()
+            api.apply(endpoint_slice("web", here, there))
+            world.held_from(LOCAL, here, there)
+            api.apply(endpoint_slice("web", endpoint(here, terminating=True), there))
+            world.held_from(LOCAL, there)
+            took.append(time.monotonic() - start)
+    print(
+        f"{churn.changes} other changes; a move took {min(took):.2f} to {max(took):.2f} s, twice looking at the ToRs"
+    )
+    gone = [line for line in monitor.log.read_text().splitlines() if line.startswith("Deleted 10.101.0.1 ")]
+    assert gone == []
+    monitor.stop()
+
+
+def test_a_pool_is_open_to_every_node_but_for_the_addresses_of_local_services(world: World) -> None:
+    """A CiliumLoadBalancerIPPool opens its addresses before any Service has one; a Local Service closes its own."""
+    world.api.apply(ip_pool("blue", "10.101.0.0/28"))
+    world.held_from(LOCAL, *NAMES)
+    world.api.apply(*local_service("node-2"))
+    world.held_from(LOCAL, "node-2")
+    world.api.apply(ip_pool("blue", "10.101.0.0/28", disabled=True))
+    never(lambda: world.next_hops(LOCAL) != {"node-2"}, 0.5, "the Service loses its address with the pool")
+
+
+def test_a_history_that_the_server_has_forgotten_is_listed_again_and_nothing_flaps(world: World) -> None:
+    """410 Gone after a break: one list, the change made meanwhile is at the ToRs, nothing else moves."""
+    api = world.api
+    with undisturbed(world.fabric, gone={MORE["node-1"]}):
+        lists = len(api.lists("Node"))
+        api.stop()
+        give(world, "node-1", MORE["node-1"])
+        api.forget()
+        api.start()
+        world.held_from(MORE["node-1"], "node-1", within=15)
+        assert len(api.lists("Node")) == lists + 1
+
+
+def test_a_watch_that_is_cut_in_the_middle_of_a_line_goes_on_where_it_was(world: World) -> None:
+    """The change that was cut is at the ToRs all the same, without a new list, and nobody is alarmed."""
+    api = world.api
+    with undisturbed(world.fabric, gone={MORE["node-1"]}):
+        lists = len(api.lists("Node"))
+        for number in range(5):
+            api.cut(half_a_line=True)
+            give(world, "node-1", *([] if number % 2 else [MORE["node-1"]]))
+            world.held_from(MORE["node-1"], *([] if number % 2 else ["node-1"]), within=5)
+        assert len(api.lists("Node")) == lists
+        assert not world.ipam()["error"]
+
+
+def test_a_rotated_token_is_taken_up_by_itself(world: World) -> None:
+    """The server takes only the new one and cuts every watch: the next change is at the ToRs, and nobody is alarmed.
+
+    A token that is wrong for good is an error that says what to renew; what was accepted stays.
+    """
+    api = world.api
+    with undisturbed(world.fabric, gone={MORE["node-1"]}):
+        world.cluster.set_token("second")
+        api.tokens = {"second"}
+        api.cut()
+        give(world, "node-1", MORE["node-1"])
+        world.held_from(MORE["node-1"], "node-1", within=5)
+        assert not world.ipam()["error"]
+        api.tokens = {"third"}
+        api.cut()
+        world.failing("does not know us", "renew the token")
+        assert world.next_hops(MORE["node-1"]) == {"node-1"}
+        world.cluster.set_token("third")
+        world.good()
+
+
+def test_an_api_server_that_is_away_for_long_costs_no_route(world: World) -> None:
+    """Refused for seconds: every route stays, nothing new gets in, `check` warns; then all is made up for."""
+    api, fabric = world.api, world.fabric
+    with undisturbed(fabric, gone={MORE["node-1"]}):
+        api.stop()
+        world.failing("does not answer", "since 20")
+        told = eventually(lambda: unwell(fabric), 10, "check warns")
+        assert told.exit == 1, told
+        give(world, "node-1", MORE["node-1"])
+        never(lambda: set(fabric.frr.routes()) != ROUTES, 2.0, "routes move while nobody answers")
+        api.start()
+        world.held_from(MORE["node-1"], "node-1", within=20)
+        world.good()
+
+
+def test_a_list_that_is_empty_by_mistake_is_held_back(world: World) -> None:
+    """Every Node is missing from a new list: nothing is revoked, `check` is critical, until they are back."""
+    api, fabric = world.api, world.fabric
+    crowd = [node(f"other-{n}", f"10.2.0.{20 + n}", cidrs=[f"10.250.{n}.0/24"]) for n in range(40)]
+    api.apply(*crowd)
+    eventually(lambda: world.ipam()["nodes"] == 43, 5, "all nodes are known")
+    with undisturbed(fabric):
+        api.faults.empty.add("Node")
+        api.forget()
+        api.cut()
+        eventually(lambda: world.ipam()["held"], 10, "it is held", seen=world.ipam)
+        assert eventually(lambda: unwell(fabric), 10, "check is critical").exit == 2
+        tors_hold(fabric, ROUTES)
+        api.faults.empty.clear()
+        api.forget()
+        api.cut()
+        eventually(lambda: not world.ipam()["held"], 10, "nothing is held any more", seen=world.ipam)
+
+
+def test_a_server_with_a_wrong_certificate_is_not_believed(world: World) -> None:
+    """Somebody else answers in its place and gives a node more: an error that says so, and not one route moves."""
+    api, fabric = world.api, world.fabric
+    right = api.tls
+    with undisturbed(fabric, gone={MORE["node-1"]}):
+        api.stop()
+        api.tls = Authority(world.cluster.host.folder / "other", "other").server("10.0.0.5")
+        give(world, "node-1", MORE["node-1"])
+        api.start()
+        world.failing("cannot be trusted")
+        never(lambda: set(fabric.frr.routes()) != ROUTES, 1.0, "routes move at a stranger's word")
+        api.stop()
+        api.tls = right
+        api.start()
+        world.held_from(MORE["node-1"], "node-1", within=20)
+
+
+def test_a_server_that_fails_or_forbids_keeps_what_was_accepted(world: World) -> None:
+    """500 to everything, then 403 for one resource: routes stay; the error names the status, and the missing rule."""
+    api, fabric = world.api, world.fabric
+    with undisturbed(fabric):
+        api.faults.status["*"] = 500
+        api.cut()
+        world.failing("cannot give us", "500")
+        tors_hold(fabric, ROUTES)
+        api.faults.status = {"EndpointSlice": 403}
+        text = world.failing("does not let us read endpointslices.discovery.k8s.io", within=20)
+        assert "resources: [endpointslices], verbs: [list, watch]" in text
+        tors_hold(fabric, ROUTES)
+        api.faults.status.clear()
+
+
+def test_a_silent_server_is_noticed_when_it_matters(world: World) -> None:
+    """Answers take ten seconds after a break: told with the time that it was waited for; routes stay."""
+    api, fabric = world.api, world.fabric
+    with undisturbed(fabric):
+        api.faults.delay = 10
+        api.cut()
+        world.failing("does not answer", "nothing was heard for 2 s", within=15)
+        tors_hold(fabric, ROUTES)
+        api.faults.delay = 0
+
+
+def test_one_broken_object_does_not_disturb_the_others(world: World) -> None:
+    """A Node with podCIDRs of another type and one with a default route: both have none, and the next change works."""
+    broken = node("other-1", "10.2.0.21")
+    broken["spec"]["podCIDRs"] = "10.250.1.0/24"
+    with undisturbed(world.fabric, gone={MORE["node-1"]}):
+        world.api.apply(broken, node("other-2", "10.2.0.22", cidrs=["0.0.0.0/0"]))
+        give(world, "node-1", MORE["node-1"])
+        world.held_from(MORE["node-1"], "node-1")
+        assert not world.ipam()["error"]
+        log = world.fabric.appliance.process.log.read_text() if world.fabric.appliance.process else ""
+        assert "nodes/other-1" in log
+        assert "0.0.0.0/0 is a default route" in log
+
+
+def test_a_restarted_controller_goes_on_with_what_was_last_known(world: World) -> None:
+    """The API server is away while rrd restarts: routes and sessions stay, and the cluster is read when it is back."""
+    api, fabric = world.api, world.fabric
+    with undisturbed(fabric, gone={MORE["node-1"]}):
+        api.stop()
+        fabric.appliance.kill()
+        fabric.appliance.start()
+        tors_hold(fabric, ROUTES)
+        give(world, "node-1", MORE["node-1"])
+        world.failing("does not answer")
+        api.start()
+        world.held_from(MORE["node-1"], "node-1", within=20)
+
+
+def test_a_cluster_without_calico_is_told_which_setting_asks_for_it(net: Network) -> None:
+    """`prefixes: [calico]` where its resources are not installed: nothing is accepted; the error says what to do."""
+    cluster = KubeCluster(net, without=("BlockAffinity", "IPAMBlock"))
+    cluster.api.apply(*base())
+    appliance = Appliance(
+        net,
+        "rr-a",
+        "10.0.0.11",
+        instances=instances(),
+        settings={"ipam": {"sources": [cluster.source(prefixes=["node", "calico"])]}},
+        start=False,
+    )
+    appliance.start()
+    eventually(
+        lambda: "`prefixes: calico`" in str(appliance.rrctl("status")["ipam"]["error"]),
+        10,
+        "the setting is named",
+        seen=lambda: appliance.rrctl("status")["ipam"],
+    )
