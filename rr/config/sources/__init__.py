@@ -8,8 +8,12 @@ from pydantic import Field
 
 from rr.config.sources.base import SourceSettings
 from rr.config.sources.file import FileSettings, FolderSettings
+from rr.config.sources.http import HttpSettings
+from rr.config.sources.netbox import NetboxSettings
 
-__all__ = ["FileSettings", "FolderSettings", "Source", "SourceSettings"]
+__all__ = ["FileSettings", "FolderSettings", "HttpSettings", "NetboxSettings", "Source", "SourceSettings"]
 
-Source: TypeAlias = Annotated[FileSettings | FolderSettings, Field(discriminator="type")]
+Source: TypeAlias = Annotated[
+    FileSettings | FolderSettings | HttpSettings | NetboxSettings, Field(discriminator="type")
+]
 """Any of them."""

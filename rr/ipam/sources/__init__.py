@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterable
 from typing import assert_never
 
-from rr.config.sources import FileSettings, FolderSettings, Source
+from rr.config.sources import FileSettings, FolderSettings, HttpSettings, NetboxSettings, Source
 from rr.ipam.reading import Reading
 
 
@@ -18,5 +18,13 @@ def open_source(settings: Source) -> AsyncIterable[Reading]:
             from rr.ipam.sources.folder import FolderSource
 
             return FolderSource(settings.path, settings.called)
+        case HttpSettings():
+            from rr.ipam.sources.http import HttpSource
+
+            return HttpSource(settings)
+        case NetboxSettings():
+            from rr.ipam.sources.netbox import NetboxSource
+
+            return NetboxSource(settings)
         case _:
             assert_never(settings)
