@@ -10,9 +10,15 @@ import pytest
 from rr.config.load import parse as parse_config
 from rr.config.sources import Source
 from rr.ipam.document import parse as parse_allocations
+from rr.ipam.sources import open_source
+from rr.ipam.sources.http import HttpSource
+from rr.ipam.sources.netbox import NetboxSource
 
 PAGE = (Path(__file__).parents[3] / "docs" / "sources.md").read_text()
 GOOD = (Path(__file__).parents[1] / "config" / "good.yaml").read_text()
+
+
+WEB = {"http": HttpSource, "netbox": NetboxSource}
 
 
 def blocks(language: str) -> list[str]:
@@ -28,6 +34,13 @@ def sources(block: str) -> tuple[Source, ...]:
 @pytest.mark.parametrize("block", blocks("yaml"))
 def test_every_example_is_a_configuration(block: str) -> None:
     assert sources(block)
+
+
+def test_the_sources_over_http_are_opened_as_what_they_are() -> None:
+    found = {
+        s.type: type(open_source(s)) for block in blocks("yaml") for s in sources(block) if s.type in WEB
+    }
+    assert found == WEB
 
 
 def test_every_kind_but_kubernetes_has_an_example() -> None:
