@@ -4,7 +4,8 @@
     ├── ProblemsError          a document with mistakes: .problems, all of them, sorted by position
     │   ├── ConfigError        rr.yaml
     │   └── AllocationsError   allocations, from a file or another IPAM source
-    ├── SecretError            a password file that is missing, empty, too long or open to others
+    ├── SecretError            a password or token file that is missing, empty, too long or open to others
+    ├── SourceError            a source of allocations that cannot be asked, or answers something else
     ├── StateError             a file in state_dir that cannot be read or written
     ├── EngineError            something between the controller and a gobgpd
     │   ├── EngineMissing      no gobgpd on this host
@@ -91,6 +92,10 @@ class AllocationsError(ProblemsError):
 
 class SecretError(RRError):
     """A password file that is missing, empty, unreadable, too long, or readable by others."""
+
+
+class SourceError(RRError):
+    """A source of allocations cannot be asked, or answers something else; the last good ones stay in force."""
 
 
 class StateError(RRError):

@@ -15,6 +15,8 @@ from rr.addresses import contains, order_of, overlaps
 from rr.config import scalars
 from rr.config.document import Document, Route, dotted
 from rr.config.model import Config, Http, Instance
+from rr.config.sourcechecks import SOURCE_RULES
+from rr.config.urls import web_url
 from rr.errors import Problem
 from rr.net import Address, Network
 
@@ -297,19 +299,25 @@ def sources_once(document: Document) -> Iterator[Problem]:
     """No source is listed twice, and no two have one name."""
     seen: dict[tuple[str, str], Route] = {}
     for source, _ in document.items("ipam", "sources"):
-        for key, read in (("path", scalars.absolute_path), ("name", scalars.name)):
+        for key, read in (("path", scalars.absolute_path), ("url", web_url), ("name", scalars.name)):
             value = document.at(*source, key)
             found = _valid(read, value) if isinstance(value, str) else None
-            if found is None:
-                continue
-            text, route = os.path.normpath(str(found)), (*source, key)
+            if found is None or (key == "url" and document.at(*source, "name") is not None):
+                continue  # two sources may ask one server for different things, if they have names of their own
+            text = str(found).rstrip("/") if key == "url" else os.path.normpath(str(found))
+            route = (*source, key)
             first = seen.setdefault((key, text), route)
             if first != route:
-                what = "already the source at" if key == "path" else "already the name of the source at"
+                what = "already the name of the source at" if key == "name" else "already the source at"
                 wrong = f"{text} is {what} {_where(document, first)}"
-                yield document.problem(
-                    route, wrong, "keep one of them" if key == "path" else "name it otherwise"
-                )
+                yield document.problem(route, wrong, _APART[key])
+
+
+_APART = {
+    "path": "keep one of them",
+    "url": "keep one of them, or give both a `name`",
+    "name": "name it otherwise",
+}
 
 
 def clusters_once(document: Document) -> Iterator[Problem]:
@@ -430,6 +438,7 @@ _RULES = (
     sockets_fit,
     sources_once,
     clusters_once,
+    *SOURCE_RULES,
     pair_is_another,
     pair_listens_apart,
     pair_peers_fit,

@@ -95,7 +95,7 @@ def _problem(document: Document, route: Route, details: ErrorDetails) -> Problem
         return _missing(document, route)
     if kind in ("union_tag_not_found", "union_tag_invalid"):
         return _choice(document, route, context)
-    wrong, right = _shape(kind, route, details["input"])
+    wrong, right = _shape(kind, route, details["input"], document.data)
     return document.problem(route, wrong, right)
 
 
@@ -119,7 +119,7 @@ def _missing(document: Document, route: Route) -> Problem:
     return document.problem(route, "is missing", to_add(key, model.model_fields[key]))
 
 
-def _shape(kind: str, route: Route, given: Any) -> tuple[str, str]:
+def _shape(kind: str, route: Route, given: Any, data: Any) -> tuple[str, str]:
     """A list where a mapping should be, and the like."""
     found = (
         "a mapping" if isinstance(given, dict) else "a list" if isinstance(given, list) else shown(str(given))
@@ -131,7 +131,7 @@ def _shape(kind: str, route: Route, given: Any) -> tuple[str, str]:
             given, str
         ) else "write a list: [{...}]"
     if kind in ("model_type", "model_attributes_type"):
-        model = model_at(route)
+        model = model_at(route, data)
         keys = f" with the keys {', '.join(model.model_fields)}" if model else ""
         return f"is {found}, not a mapping", f"write a mapping{keys}"
     if kind == "dict_type":

@@ -131,13 +131,27 @@ def spelled(route: tuple[str, ...]) -> str:
     return ".".join(route).replace(".[]", "[]").replace(".{", " {")
 
 
-SECRETS = frozenset({"password", "passwords", "secret", "passwd", "md5", "md5_password", "auth_password"})
+SECRETS = frozenset(
+    {
+        "password",
+        "passwords",
+        "secret",
+        "passwd",
+        "md5",
+        "md5_password",
+        "auth_password",
+        "token",
+        "api_token",
+    }
+)
 
 
 def unknown(key: str, model: type[Model]) -> tuple[str, str]:
     """What is wrong with a key that the model does not know, and what to write instead."""
     if key in SECRETS:
-        right = "put the secret in a file of mode 0600 and name it with `password_file:`"
+        files = ("token_file", "kubeconfig", "password_file")
+        file = next((known for known in files if known in model.model_fields), files[-1])
+        right = f"put the secret in a file of mode 0600 and name it with `{file}:`"
         return "secrets never stand in this file", right
     wrong = "is not a known key here"
     if near := get_close_matches(key, model.model_fields, n=1, cutoff=0.6):

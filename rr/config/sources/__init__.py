@@ -8,12 +8,22 @@ from pydantic import Field
 
 from rr.config.sources.base import SourceSettings
 from rr.config.sources.file import FileSettings, FolderSettings
+from rr.config.sources.http import HttpSettings
 from rr.config.sources.kubernetes import KubernetesSettings
+from rr.config.sources.netbox import NetboxSettings
 
-__all__ = ["FileSettings", "FolderSettings", "KubernetesSettings", "Source", "SourceSettings"]
+__all__ = [
+    "FileSettings",
+    "FolderSettings",
+    "HttpSettings",
+    "KubernetesSettings",
+    "NetboxSettings",
+    "Source",
+    "SourceSettings",
+]
 
 Source: TypeAlias = Annotated[
-    FileSettings | FolderSettings | KubernetesSettings,
+    FileSettings | FolderSettings | KubernetesSettings | HttpSettings | NetboxSettings,
     Field(discriminator="type"),
 ]
 """Any of them."""

@@ -3,7 +3,14 @@
 from collections.abc import AsyncIterable
 from typing import assert_never
 
-from rr.config.sources import FileSettings, FolderSettings, KubernetesSettings, Source
+from rr.config.sources import (
+    FileSettings,
+    FolderSettings,
+    HttpSettings,
+    KubernetesSettings,
+    NetboxSettings,
+    Source,
+)
 from rr.ipam.reading import Reading
 
 
@@ -22,5 +29,13 @@ def open_source(settings: Source) -> AsyncIterable[Reading]:
             from rr.ipam.sources.kubernetes import KubernetesSource
 
             return KubernetesSource(settings)
+        case HttpSettings():
+            from rr.ipam.sources.http import HttpSource
+
+            return HttpSource(settings)
+        case NetboxSettings():
+            from rr.ipam.sources.netbox import NetboxSource
+
+            return NetboxSource(settings)
         case _:
             assert_never(settings)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rr.config.load import load
-from rr.config.secrets import read_secret
+from rr.config.secrets import read_secret, read_token
 from rr.errors import ConfigError, SecretError
 
 HERE = Path(__file__).parent
@@ -118,3 +118,41 @@ def test_a_kubeconfig_is_refused(tmp_path: Path, mode: int | None, sentence: str
 def test_a_kubeconfig_of_ones_own_is_taken(tmp_path: Path) -> None:
     path = with_kubeconfig(tmp_path, secret(tmp_path / "kubeconfig", b"", 0o600))
     assert load(path).ipam.sources[0].place == f"kubernetes:{tmp_path}/kubeconfig"
+
+
+@pytest.mark.parametrize("data", [b"nbt_4F9DAo.zjebxBPz", b"0123456789abcdef\n", b"  abc\r\n", b"x" * 4000])
+def test_a_token_is_read_as_it_is_sent(tmp_path: Path, data: bytes) -> None:
+    assert read_token(secret(tmp_path / "token", data)) == data.decode().strip()
+
+
+@pytest.mark.parametrize(
+    ("data", "mode", "sentence"),
+    [
+        (b"", 0o600, "{} is empty; write the token into it"),
+        (b"a\nb\n", 0o600, "{} has more than one line; keep only the token"),
+        (b"Bearer abc", 0o600, ("what is in {} is no token: one has no spaces and only ASCII; write the token alone "
+         "into it, without a word such as Bearer before it")),
+        (b"x" * 20000, 0o600, ("what is in {} is no token: one has no spaces and only ASCII; write the token alone "
+         "into it, without a word such as Bearer before it")),
+        (b"x", 0o640, ("{0} is open to others than its owner (mode 0640); chmod 600 {0}, and change the token if "
+         "others could read it")),
+    ],
+)  # fmt: skip
+def test_a_token_file_is_refused(tmp_path: Path, data: bytes, mode: int, sentence: str) -> None:
+    path = secret(tmp_path / "token", data, mode)
+    with pytest.raises(SecretError) as caught:
+        read_token(path)
+    assert str(caught.value) == sentence.format(path)
+
+
+def test_the_configuration_says_which_token_file_cannot_be_used(tmp_path: Path) -> None:
+    good = (HERE / "good.yaml").read_text()
+    path = tmp_path / "rr.yaml"
+    source = f'{{type: http, url: "https://ipam.example.net/", token_file: {tmp_path}/token}}'
+    path.write_text(good.replace("{type: file, path: /etc/rr/allocations.yaml}", source))
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert str(caught.value) == (
+        f"{path}:24:66: ipam.sources[0].token_file: there is no file {tmp_path}/token; "
+        f"create it: install -m 600 /dev/null {tmp_path}/token"
+    )
