@@ -43,6 +43,8 @@ def _explained(side: NodeSide) -> Iterator[str]:
         )
     elif not side.owned.prefixes:
         yield "The IPAM gives this node no prefix yet: run this again when it has one."
+    if side.sessions.bfd or side.ttl_security:
+        yield "`direct`: for BFD and GTSM the appliance must be on the node's own segment."
     if password and password.text is None:
         yield (
             f"{where(password)}: put it between `password` and the semicolon, in quotation marks ({WITH_SECRETS}). "
@@ -97,8 +99,10 @@ def _session(side: NodeSide, name: str, neighbor: Neighbor) -> Iterator[str]:
     if sessions.password:
         given = "" if sessions.password.text is None else f"{quoted(sessions.password)}"
         yield f"  password {given};"
-    if side.ttl_security:
+    if side.ttl_security or sessions.bfd:
+        # Otherwise an iBGP session counts as one over several hops, and BFD takes another port (RFC 5883).
         yield "  direct;"
+    if side.ttl_security:
         yield "  ttl security on;"
     if sessions.bfd:
         yield "  bfd { interval 300 ms; multiplier 3; };"

@@ -112,7 +112,9 @@ def _group(side: TorSide) -> Iterator[str]:
         # It cannot dial another port; the appliance dials.
         yield "passive;"
     if sessions.bfd:
-        yield from _block("bfd-liveness-detection", ["minimum-interval 300;", "multiplier 3;"])
+        # By itself Junos takes an iBGP session for one over several hops, and BFD's other port (RFC 5883).
+        timing = ["minimum-interval 300;", "multiplier 3;", "session-mode single-hop;"]
+        yield from _block("bfd-liveness-detection", timing)
     yield f"import {sessions.title}-IN;"
     yield f"export {sessions.title}-OUT;"
     for family in sessions.families:
