@@ -41,7 +41,7 @@ def tor(side: TorSide) -> str:
     for version in sessions.versions:
         lines.append(f"  address-family {FAMILY[version]} unicast")
         if side.paths:
-            lines += [f"    maximum-paths ibgp {min(side.paths, WIDEST)}", "    additional-paths receive"]
+            lines.append(f"    maximum-paths ibgp {min(side.paths, WIDEST)}")
     for neighbor in sessions.neighbors:
         lines += _neighbor(side, neighbor)
     return "\n".join([*lines, "!", ""])
