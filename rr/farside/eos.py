@@ -32,8 +32,7 @@ def tor(side: TorSide) -> str:
     if side.paths:
         width = min(side.paths, WIDEST)
         lines.append(f"   maximum-paths {width} ecmp {width}")
-    if not any(n.floating for n in sessions.neighbors):
-        lines.append("   graceful-restart-helper")
+    lines.append("   graceful-restart-helper")
     for neighbor in sessions.neighbors:
         lines += _neighbor(side, neighbor)
     for version in (4, 6):
@@ -50,8 +49,6 @@ def _explained(side: TorSide) -> Iterator[str]:
         )
     if side.port != BGP_PORT:
         yield f"The appliance dials port {side.port}, and EOS listens on 179: set `port: 179` for this ToR in rr.yaml."
-    if any(n.floating for n in side.sessions.neighbors):
-        yield "Helping it restart is left as it is: after a move, `no graceful-restart-helper` reconnects sooner."
 
 
 def _lists(side: TorSide, version: int) -> Iterator[str]:

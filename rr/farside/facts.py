@@ -17,9 +17,6 @@ AGENT_RESTART = 120
 FAMILY = {4: "ipv4", 6: "ipv6"}
 DEFAULT = {4: ("0.0.0.0/0", 7), 6: ("::/0", 15)}
 """By IP version: the default route, and up to which length a prefix is still as good as one."""
-STRANGER = (
-    "Set `passive: true` for this ToR in rr.yaml: otherwise the appliance dials it from an unknown address."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +90,7 @@ class TorSide:
     paths: int
     """How many paths of a prefix all neighbors together send; 0: one best path each, without add-path."""
     dials: bool
-    """Whether the ToR must dial, because the appliance does not."""
+    """Whether the ToR must dial, because the appliance waits."""
     accept: tuple[Network, ...] = ()
     """The prefixes in which routes are accepted; none: everywhere, but for a default route."""
 
@@ -186,17 +183,19 @@ def tor_side(
     whom = f"the ToR {tor.address}"
     if address is not None:
         _must_fit(address, {tor.address.version}, whom, instance)
+        if address in speaker.floating:
+            raise FarSideError(
+                f"{address} is a floating address, and an engine accepts ToRs at its own addresses alone",
+                f"name one of {_list(a for a in speaker.listen if a.version == address.version)}; a ToR has a session "
+                "with each half",
+            )
     neighbors, notes = _neighbors(
         appliance, instance, {tor.address.version: speaker.families}, whom, "tor", address
     )
-    if any(n.floating for n in neighbors) and not tor.passive:
-        notes += (STRANGER,)
     password = _password(tor.password_file, secret)
     sessions = _sessions(appliance, instance, rack, neighbors, password, tor.bfd, notes)
     paths = tor.add_paths * len(neighbors)
-    return TorSide(
-        sessions, tor.address, tor.port, paths, tor.passive or neighbors[0].floating, tuple(accept)
-    )
+    return TorSide(sessions, tor.address, tor.port, paths, tor.passive, tuple(accept))
 
 
 def node_side(
@@ -303,7 +302,7 @@ def _neighbors(
         if floating:
             notes.append(f"{chosen} moves between the halves of the pair; it is the only neighbor.")
             continue
-        notes += _choices(speaker, chosen, own)
+        notes += _choices(speaker, chosen, own, kind)
         other, said = _other_half(appliance, instance, version, families, kind)
         neighbors += other
         notes += said
@@ -316,10 +315,11 @@ def _must_fit(address: Address, versions: set[int], whom: str, instance: str) ->
         raise FarSideError(f"{address} cannot be dialed by {whom}", right)
 
 
-def _choices(speaker: Instance, chosen: Address, own: list[Address]) -> Iterator[str]:
+def _choices(speaker: Instance, chosen: Address, own: list[Address], kind: str) -> Iterator[str]:
     if others := [a for a in own if a != chosen]:
         yield f"The appliance listens on {_list(others)} too: `--address` takes another one than {chosen}."
-    if floating := [a for a in speaker.floating if a.version == chosen.version]:
+    floating = [a for a in speaker.floating if a.version == chosen.version]
+    if floating and kind == "node":
         yield f"Where only one neighbor is possible, `--address {floating[0]}` takes the floating address."
 
 

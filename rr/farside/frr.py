@@ -37,8 +37,7 @@ def tor_body(side: TorSide) -> list[str]:
     lines.append(f"router bgp {sessions.asn}")
     for neighbor in sessions.neighbors:
         lines += _neighbor(sessions, neighbor, str(side.address))
-        helps = "graceful-restart-disable" if neighbor.floating else "graceful-restart-helper"
-        lines.append(f" neighbor {neighbor.address} {helps}")
+        lines.append(f" neighbor {neighbor.address} graceful-restart-helper")
     for version in (4, 6):
         lines += _tor_family(side, version)
     return lines

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from rr.errors import FarSideError
 from rr.farside.comment import WITH_SECRETS, comment, of_tor, quoted, where
-from rr.farside.facts import BGP_PORT, DEFAULT, Neighbor, TorSide
+from rr.farside.facts import BGP_PORT, DEFAULT, TorSide
 from rr.net import Network
 
 WIDTHS = (16, 32, 64, 128)
@@ -123,14 +123,8 @@ def _group(side: TorSide) -> Iterator[str]:
     if side.paths:
         yield "multipath;"
     for neighbor in sessions.neighbors:
-        yield from _neighbor(side, neighbor)
-
-
-def _neighbor(side: TorSide, neighbor: Neighbor) -> Iterator[str]:
-    inner = [f'description "{neighbor.appliance} {side.sessions.instance}";']
-    if neighbor.floating:
-        inner += _block("graceful-restart", ["disable;"])
-    yield from _block(f"neighbor {neighbor.address}", inner)
+        described = [f'description "{neighbor.appliance} {sessions.instance}";']
+        yield from _block(f"neighbor {neighbor.address}", described)
 
 
 def _block(name: str, inner: Iterable[str]) -> list[str]:

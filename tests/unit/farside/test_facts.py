@@ -54,13 +54,19 @@ def test_another_address_of_the_appliance_can_be_chosen() -> None:
 
 
 def test_the_floating_address_is_the_only_neighbor() -> None:
-    side = a_tor("full", address=ip_address("10.0.0.10"))
-    assert _met(side.sessions.neighbors) == [("rr-a", "10.0.0.10", BOTH)]
-    assert side.dials
-    assert any("Set `passive: true` for this ToR" in note for note in side.sessions.notes)
     assert _met(a_node("full", "rack-2", address=ip_address("10.0.0.10")).sessions.neighbors) == [
         ("rr-a", "10.0.0.10", BOTH)
     ]
+
+
+def test_a_tor_is_not_accepted_at_the_floating_address() -> None:
+    with pytest.raises(FarSideError) as refused:
+        a_tor("full", address=ip_address("10.0.0.10"))
+    assert str(refused.value) == (
+        "10.0.0.10 is a floating address, and an engine accepts ToRs at its own addresses alone; "
+        "name one of 10.0.0.11, 10.9.0.11; a ToR has a session with each half"
+    )
+    assert not any("10.0.0.10" in note for note in a_tor("full").sessions.notes)
 
 
 def test_an_address_that_nobody_listens_on_is_refused() -> None:

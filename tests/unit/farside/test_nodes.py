@@ -67,6 +67,11 @@ def test_a_default_route_is_taken_only_where_from_tors_has_it(agent: str) -> Non
     assert word not in AGENTS[agent](a_node("full", owned=NODE), "rack")
 
 
+def test_frr_does_not_wait_for_a_floating_address_to_restart() -> None:
+    text = AGENTS["frr"](a_node("full", "rack-2", address=ip_address("10.0.0.10")), "rack")
+    assert " neighbor 10.0.0.10 graceful-restart-disable\n" in text
+
+
 @pytest.mark.parametrize("agent", OWN)
 def test_a_node_without_an_ipv4_address_must_be_given_a_router_id(agent: str) -> None:
     owned = Owned("node-6", (ip_address("fd00:2::16"),), (ip_network("fd00:10:6::/64"),))

@@ -1,6 +1,6 @@
 """What each system does with what not every ToR has."""
 
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
 import pytest
 
@@ -81,17 +81,6 @@ def test_a_system_that_dials_one_port_alone_says_so(vendor: str) -> None:
         FarSideError, match=r"dials port 179 alone, and ToR fd00:2:1::1 .* must dial port 1790"
     ):
         VENDORS[vendor](a_tor("full", "fd00:2:1::1"))
-
-
-@pytest.mark.parametrize("vendor", ["frr", "sonic", "eos", "junos"])
-def test_a_floating_address_is_not_waited_for_when_it_restarts(vendor: str) -> None:
-    if vendor == "junos":
-        with pytest.raises(FarSideError):
-            VENDORS[vendor](a_tor("full", address=ip_address("10.0.0.10")))
-        return
-    text = VENDORS[vendor](a_tor("full", address=ip_address("10.0.0.10")))
-    assert "graceful-restart-disable" in text or "graceful-restart-helper`" in text
-    assert " graceful-restart-helper\n" not in text
 
 
 def test_families_that_the_instance_does_not_carry_are_switched_off() -> None:
