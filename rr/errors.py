@@ -12,6 +12,7 @@
     │   ├── EngineTooOld       a gobgpd that this version does not drive (also: too new)
     │   ├── EngineUnavailable  it does not answer, or not in time: worth another try
     │   └── EngineRefused      it answered no, or the request would have crashed it: no use to try again
+    ├── FarSideError           a ToR or node that cannot be configured the way rr.yaml asks for
     └── ControllerUnavailable  rrctl found no rrd at its socket
 
 `str()` of each is text for a person: one sentence per problem, with the way out.
@@ -120,6 +121,10 @@ class EngineUnavailable(EngineError):
 
 class EngineRefused(EngineError):
     """The engine refused the request, or would have crashed over it; another try will not help."""
+
+
+class FarSideError(RRError):
+    """No configuration of a ToR or a node's agent does what rr.yaml asks of it, or names what is asked for."""
 
 
 class ControllerUnavailable(RRError):

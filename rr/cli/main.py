@@ -50,6 +50,8 @@ COMMANDS = {
     "quarantine": Lazy("rr.cli.quarantine", "quarantine", "List the nodes that are kept out, or let one in."),
     "node": Lazy("rr.cli.node", "node", "Say that a node is dead."),
     "pair": Lazy("rr.cli.pair", "pair", "Show how the pair is doing; make its certificates."),
+    "tor-config": Lazy("rr.cli.tor_config", "tor_config", "Print what to configure on ToRs."),
+    "node-config": Lazy("rr.cli.node_config", "node_config", "Print what to configure on nodes."),
     "demo": Lazy("rr.cli.demo", "demo", "Show the appliance at work, on this machine alone."),
     "completion": Lazy("rr.cli.completion", "completion", "Print the completion script of a shell."),
 }

@@ -40,6 +40,12 @@ VALIDATE_KEYS = (
     Key("right", "text", "what would be right"),
     Key("text", "text", "all of it, as it is printed"),
 )
+FAR_SIDE_KEYS = (
+    Key("instance", "text", "the instance that the sessions are with"),
+    Key("rack", "text", "its rack"),
+    Key("vendor", "text", "the system that the text is for"),
+    Key("text", "text", "the configuration"),
+)
 ANSWERS = {
     "status": OBJECTS["status"],
     "check": OBJECTS["check"],
@@ -63,6 +69,12 @@ ANSWERS = {
     "quarantine release": OBJECTS["quarantine.release"],
     "node down": OBJECTS["node.down"],
     "pair status": OBJECTS["pair"],
+    "tor-config": (*FAR_SIDE_KEYS[:2], Key("tor", "text", "the ToR's address"), *FAR_SIDE_KEYS[2:]),
+    "node-config": (
+        *FAR_SIDE_KEYS[:2],
+        Key("node", "text", "the node that `--node` named", True),
+        *FAR_SIDE_KEYS[2:],
+    ),
     "pair certificates": (Key("made", "list", "the files that were written"),),
 }
 

@@ -8,6 +8,9 @@ import pytest
 import yaml
 
 from rr.config.load import parse as parse_config
+from rr.farside.facts import Appliance as Facts
+from rr.farside.facts import tor_side
+from rr.farside.frr import tor as frr_text
 from rr.ipam.document import parse as parse_allocations
 from tests.lab import Appliance, BirdNode, FrrTor, Network, all_established, eventually
 
@@ -43,6 +46,14 @@ def test_the_files_of_the_readme_have_no_mistakes() -> None:
     """The README's rr.yaml and allocations.yaml are accepted by the same code that rrd uses."""
     parse_config(block("`/etc/rr/rr.yaml` on the appliance", "yaml"))
     parse_allocations(block("`/etc/rr/allocations.yaml`, written", "yaml"), "allocations.yaml")
+
+
+def test_the_tor_of_the_readme_is_what_tor_config_prints() -> None:
+    """The README's FRR configuration is the output of `rrctl tor-config --vendor frr` for the README's rr.yaml."""
+    config = parse_config(block("`/etc/rr/rr.yaml` on the appliance", "yaml"))
+    (tor,) = config.instances["main"].racks["rack-1"].tors
+    side = tor_side(Facts(config.name, config.instances, config.pair), "main", "rack-1", tor, lambda _: None)
+    assert block("`/etc/frr/frr.conf` on the ToR", "") == frr_text(side)
 
 
 @pytest.mark.root
