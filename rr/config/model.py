@@ -68,6 +68,7 @@ PrefixCount = Annotated[int, _COUNT, Kind("a number, at least 1")]
 HostAddress = Annotated[Address, BeforeValidator(scalars.host_address), Kind("an address")]
 ListenAddress = Annotated[Address, BeforeValidator(scalars.listen_address), Kind("an address of this host")]
 NodeRange = Annotated[Network, BeforeValidator(scalars.node_range), Kind("a prefix")]
+Bound = Annotated[Network, BeforeValidator(scalars.bound), Kind("a prefix")]
 TorPrefix = Annotated[Network, BeforeValidator(scalars.tor_prefix), Kind("a prefix")]
 Share = Annotated[
     float, BeforeValidator(scalars.share), Kind("a percentage such as 20%, or a fraction from 0 to 1")
@@ -75,6 +76,9 @@ Share = Annotated[
 FamilyName = Annotated[Family, *_word("ipv4", "ipv6")]
 NodesGet = Annotated[Literal["rack", "all", "none"], *_word("rack", "all", "none")]
 TorsGet = Annotated[Literal["rack", "all"], *_word("rack", "all")]
+Enforce = Annotated[
+    Literal[True, "observe"], BeforeValidator(scalars.enforcement), Kind("`true` or `observe`")
+]
 FileType = Annotated[Literal["file"], *_word("file")]
 
 
@@ -183,6 +187,24 @@ class Tor(Model):
     passive: Flag = Field(default=False, description="Wait for the ToR to dial instead of dialing it.")
 
 
+class Observe(Model):
+    """What the nodes of a rack may announce without owning it, while its `enforce` is `observe`; else it waits."""
+
+    prefixes: tuple[Bound, ...] = Field(
+        min_length=1,
+        examples=["[10.244.0.0/16]"],
+        description="Whatever lies in one of these may be announced, from the prefix itself to host routes: what "
+        "pods and services have their addresses in. Never a default route; and no prefix that holds nodes, ToRs, the "
+        "appliance or what a ToR may send.",
+    )
+    next_hops: tuple[NodeRange, ...] = Field(
+        default=(),
+        description="Prefixes besides the ranges in which the nodes have addresses that may be next hops, such as "
+        "IPv6 ones of nodes that dial over IPv4. Like ranges they hold neither a ToR nor the appliance, and are "
+        "no other rack's.",
+    )
+
+
 class Rack(Model):
     """A layer-2 segment: nodes that reach each other directly, and the ToRs above them."""
 
@@ -194,6 +216,22 @@ class Rack(Model):
         "default route "
         "is 0.0.0.0/0. Without any, nothing that a ToR sends goes anywhere.",
     )
+    enforce: Enforce = Field(
+        default=True,
+        description="Whether the nodes' announcements are filtered. `observe` lets pass what is within the bounds of "
+        "`observe`, and shows what would be rejected: for a rack that nobody filtered before "
+        "(operations.md). What belongs to a node of another rack that is filtered is rejected also then.",
+    )
+    observe: Observe | None = Field(
+        default=None,
+        examples=["{prefixes: [10.244.0.0/16]}"],
+        description="The bounds for `enforce: observe`. With `enforce: true` it does nothing, and may stay.",
+    )
+
+    @property
+    def bounds(self) -> Observe | None:
+        """What nodes may announce without owning it; None where the filter is enforced."""
+        return self.observe if self.enforce == "observe" else None
 
 
 class Reflect(Model):

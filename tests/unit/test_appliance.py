@@ -137,7 +137,7 @@ async def test_all_answers_have_the_documented_keys(appliance: Appliance) -> Non
     assert keys.faults("events", appliance.events(0)) == []
     assert keys.faults("topology", appliance.topology()) == []
     assert keys.faults("explain", appliance.explain("10.244.1.0/24", "node-1", None)) == []
-    assert status["instances"][0]["routes"] == {"accepted": 1, "rejected": 1}
+    assert status["instances"][0]["routes"] == {"accepted": 1, "rejected": 1, "observed": 0}
     assert status["instances"][0]["sessions"]["nodes"] == {"up": 1, "known": 1, "expected": 2}
 
 
