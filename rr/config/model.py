@@ -82,6 +82,10 @@ Enforce = Annotated[
 FileType = Annotated[Literal["file"], *_word("file")]
 
 
+MOST_NEXT_HOPS = 4096
+"""Addresses that the next hop of an announcement is compared with, in an observed rack and address family."""
+
+
 class Model(BaseModel):
     """What all parts of the configuration share: frozen, and no key that the schema does not know."""
 
@@ -199,9 +203,11 @@ class Observe(Model):
     )
     next_hops: tuple[NodeRange, ...] = Field(
         default=(),
-        description="Prefixes besides the ranges in which the nodes have addresses that may be next hops, such as "
-        "IPv6 ones of nodes that dial over IPv4. Like ranges they hold neither a ToR nor the appliance, and are "
-        "no other rack's.",
+        description="Where the nodes have the addresses that may be next hops of such routes; they hold neither a ToR "
+        "nor the appliance, and are no other rack's. The engine compares next hops one by one, so they are "
+        f"{MOST_NEXT_HOPS} addresses at most in each family: of an IPv6 range name the part that is used, such as "
+        "fd00:2::/120.",
+        json_schema_extra={"default": "the ranges, for each family of which none is named"},
     )
 
 
@@ -232,6 +238,25 @@ class Rack(Model):
     def bounds(self) -> Observe | None:
         """What nodes may announce without owning it; None where the filter is enforced."""
         return self.observe if self.enforce == "observe" else None
+
+    def next_hops(self, version: int) -> tuple[Network, ...]:
+        """Where next hops may lie in what nodes announce without owning it, in one address family."""
+        observe = self.observe
+        if observe is None or not any(prefix.version == version for prefix in observe.prefixes):
+            return ()
+        named = tuple(network for network in observe.next_hops if network.version == version)
+        return named or tuple(network for network in self.nodes.ranges if network.version == version)
+
+    @model_validator(mode="after")
+    def _next_hops_are_few(self) -> Rack:
+        for version in (4, 6):
+            found = self.next_hops(version)
+            if sum(network.num_addresses for network in found) > MOST_NEXT_HOPS:
+                wrong = f"what is announced while the rack is observed could have any next hop in {found[0]}"
+                wrong += f", and the engine can compare with {MOST_NEXT_HOPS} addresses at most"
+                right = "name the part in which the nodes have their addresses in `next_hops` of `observe`"
+                raise scalars.refusal(wrong, right)
+        return self
 
 
 class Reflect(Model):

@@ -163,7 +163,7 @@ def _as_ours(message: pb.Statement) -> Statement:
         neighbors=conditions.neighbor_set.name or None,
         communities=conditions.community_set.name or None,
         communities_match=match if conditions.community_set.name else Match.ANY,
-        next_hops=frozenset(map(network, conditions.next_hop_in_list)),
+        next_hops=frozenset(ip_address(hop.partition("/")[0]) for hop in conditions.next_hop_in_list),
         empty_as_path=conditions.HasField("as_path_length"),
         add_community=text if community.type == pb.CommunityAction.TYPE_ADD else None,
         remove_communities=text if community.type == pb.CommunityAction.TYPE_REMOVE else None,
@@ -173,8 +173,9 @@ def _as_ours(message: pb.Statement) -> Statement:
 
 
 def _normal(message: pb.Statement) -> bytes:
-    """The statement as it was sent: the engine reorders next hops."""
+    """The statement as it was sent: the engine adds prefix lengths to next hops and reorders them."""
     normal = pb.Statement()
     normal.CopyFrom(message)
-    normal.conditions.next_hop_in_list[:] = sorted(message.conditions.next_hop_in_list)
+    hops = sorted(hop.partition("/")[0] for hop in message.conditions.next_hop_in_list)
+    normal.conditions.next_hop_in_list[:] = hops
     return normal.SerializeToString(deterministic=True)

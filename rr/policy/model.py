@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
-from rr.net import Network
+from rr.net import Address, Network
 
 
 class Action(StrEnum):
@@ -68,8 +68,7 @@ class Statement:
     neighbors: str | None = None
     communities: str | None = None
     communities_match: Match = Match.ANY
-    next_hops: frozenset[Network] = frozenset()
-    """Prefixes, one of which must hold the next hop; a host route for one address."""
+    next_hops: frozenset[Address] = frozenset()
     empty_as_path: bool = False
     add_community: str | None = None
     remove_communities: str | None = None

@@ -10,21 +10,21 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
+from itertools import chain
 
 from rr.addresses import network_of, order_of
 from rr.config.model import Rack
 from rr.ipam.allocations import Allocations, NodeAllocation
-from rr.net import Network
+from rr.net import Address, Network
 from rr.policy.model import PrefixMatch
 
 OBSERVE = "observe/"
 """How the names of the statements and sets begin that are about observed racks."""
 
 
-def next_hops(rack: Rack, version: int) -> frozenset[Network]:
-    """Where the next hops of an observed rack's nodes may lie, in one address family."""
-    wider = rack.bounds.next_hops if rack.bounds else ()
-    return frozenset(n for n in (*rack.nodes.ranges, *wider) if n.version == version)
+def next_hops(rack: Rack, version: int) -> frozenset[Address]:
+    """Which next hops an observed rack's nodes may announce, in one address family. One by one (docs/engine.md)."""
+    return frozenset(chain.from_iterable(rack.next_hops(version))) if rack.bounds else frozenset()
 
 
 def inside(rack: Rack, version: int) -> frozenset[PrefixMatch]:

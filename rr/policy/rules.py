@@ -51,6 +51,11 @@ class Rules:
         """The racks whose filter is only observed, with what may pass there."""
         self._tors = {tor.address: name for name, rack in instance.racks.items() for tor in rack.tors}
         self._racks: dict[Address, str | None] = {}
+        self._hops = {
+            (name, version): observing.next_hops(rack, version)
+            for name, rack in instance.racks.items()
+            for version in self.versions
+        }
         self._pieces: dict[str, _Piece] = {}
         self._reserved: tuple[Allocations, Reserved] | None = None
 
@@ -90,6 +95,10 @@ class Rules:
     def home_of(self, node: NodeAllocation) -> str | None:
         """Name the rack that a node's routes belong to where they come over the other half: the first with it."""
         return next(filter(None, map(self.rack_of, node.addresses)), None)
+
+    def next_hops(self, rack: str, version: int) -> frozenset[Address]:
+        """Which next hops may stand in what an observed rack's nodes do not own."""
+        return self._hops[rack, version]
 
     def reserved(self, allocations: Allocations) -> Reserved:
         """What nodes of observed racks may not announce unless they own it."""
@@ -192,9 +201,9 @@ def _node_piece(rules: Rules, share: _Share) -> _Piece:
     return _Piece(share, tuple(statements), prefix_sets, neighbor_sets)
 
 
-def _next_hops(node: NodeAllocation, version: int) -> frozenset[Network]:
+def _next_hops(node: NodeAllocation, version: int) -> frozenset[Address]:
     """A node's addresses of the prefix's own family: others reset sessions where RFC 8950 was not agreed upon."""
-    return frozenset(network_of(address) for address in node.addresses if address.version == version)
+    return frozenset(address for address in node.addresses if address.version == version)
 
 
 def _node_statement(rules: Rules, node: NodeAllocation, rack: str, version: int) -> Statement:
@@ -307,8 +316,8 @@ class _Build:
 
     def observed_rack(self, name: str, version: int, reserved: frozenset[PrefixMatch]) -> Iterator[Statement]:
         """None for a family without next hops: no condition would be none."""
-        rack = self.instance.racks[name]
-        inside, hops = observing.inside(rack, version), observing.next_hops(rack, version)
+        inside = observing.inside(self.instance.racks[name], version)
+        hops = self.rules.next_hops(name, version)
         if inside and hops:
             taken = self.prefixes(f"{OBSERVE}reserved/{version}", reserved)
             open_ = self.prefixes(f"{OBSERVE}rack/{name}/{version}", inside)

@@ -10,10 +10,9 @@ from enum import StrEnum
 from functools import cached_property
 from ipaddress import IPv6Address
 
-from rr.addresses import contains
 from rr.ipam.allocations import Allocations, NodeAllocation
 from rr.net import Address, Network
-from rr.policy.observing import inside, next_hops
+from rr.policy.observing import inside
 from rr.policy.rules import Rules
 
 
@@ -187,11 +186,13 @@ def _beyond(rules: Rules, allocations: Allocations, announcement: Announcement, 
         return f"{prefix} is in none of the prefixes that `observe` of {rack} names"
     if taken := rules.reserved(allocations).of(prefix):
         return f"{prefix} is, holds or is a part of {taken.text}, which only its owner may announce"
-    hops = next_hops(rules.instance.racks[rack], version)
+    hops = rules.next_hops(rack, version)
     if not hops:
-        return f"{rack} has neither a range nor `next_hops` of IPv{version} that could hold the next hop of {prefix}"
-    if next_hop is not None and not any(contains(hop, next_hop) for hop in hops):
-        return f"{prefix} has next hop {next_hop}, which is not in {rack}"
+        return (
+            f"{rack} has neither a range nor `next_hops` of IPv{version}: {prefix} can have no next hop there"
+        )
+    if next_hop is not None and next_hop not in hops:
+        return f"{prefix} has next hop {next_hop}, which is none of {rack}'s"
     if announcement.as_path:
         return f"{prefix} has AS_PATH {announcement.as_path}: it is no route of the node's own"
     if announcement.originator_id == str(rules.instance.router_id):

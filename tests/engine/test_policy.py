@@ -11,7 +11,7 @@ from rr.engine.client import Engine
 from rr.engine.pb import gobgp_pb2 as pb
 from rr.engine.process import EngineProcess
 from rr.engine.reconcile import Outcome, Reconciler
-from rr.net import Network
+from rr.net import Address
 from rr.policy.model import Action, PolicySet, Statement
 from tests.engine.conftest import loopback_instance, serving
 from tests.unit.policy.worlds import World, allocations, later_than, worlds
@@ -53,7 +53,7 @@ def test_what_was_written_is_read_back_before_and_after_edits(
     asyncio.run(write())
 
 
-NOTHING = {"next_hops": frozenset[Network](), "empty_as_path": False, "neutral": False, "local_pref": None}
+NOTHING = {"next_hops": frozenset[Address](), "empty_as_path": False, "neutral": False, "local_pref": None}
 
 
 def test_a_statement_that_we_could_not_have_written_is_read_as_altered() -> None:

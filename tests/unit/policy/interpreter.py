@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from rr.addresses import contains
 from rr.engine.policy import ANY_AS
 from rr.net import Address, Network
 from rr.policy.model import Action, Match, PolicySet, Statement
@@ -59,7 +58,7 @@ def _matches(policy: PolicySet, statement: Statement, route: Route, neighbor: Ad
             return False
     if statement.communities is not None and not _communities_match(policy, statement, route):
         return False
-    if statement.next_hops and not any(contains(n, route.next_hop) for n in statement.next_hops):
+    if statement.next_hops and route.next_hop not in statement.next_hops:
         return False
     return not statement.empty_as_path or _as_path_is_empty(policy, route.as_path)
 

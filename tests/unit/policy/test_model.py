@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rr.net import Network
+from rr.net import Address
 from rr.policy.model import Action, Match, PolicySet, PrefixMatch, Statement
 from tests.unit.policy.worlds import EXAMPLES, World, addresses, networks, worlds
 
@@ -110,9 +110,9 @@ def test_a_prefix_match_covers_its_lengths_alone() -> None:
 
 
 def test_addresses_are_compared_as_addresses_and_not_as_text() -> None:
-    full, short = networks("fd00:0:0:0:0:0:0:1/128", "fd00::1/128")
+    full, short = addresses("fd00:0:0:0:0:0:0:1", "fd00::1")
 
-    def hop(host: Network) -> PolicySet:
-        return PolicySet(imports=(replace(BASE, next_hops=frozenset({host})),))
+    def hop(address: Address) -> PolicySet:
+        return PolicySet(imports=(replace(BASE, next_hops=frozenset({address})),))
 
     assert hop(full).digest() == hop(short).digest()

@@ -18,7 +18,7 @@ from rr.policy.verdict import Announcement, Reason, Verdict, judge
 from tests.unit.policy.interpreter import Route, imported
 from tests.unit.policy.worlds import EXAMPLES, World, addresses, allocations, instance, networks, worlds
 
-BOUNDS = {"prefixes": ["10.244.0.0/16", "10.100.0.0/16", "fd00:10::/32"], "next_hops": ["fd00:2::/64"]}
+BOUNDS = {"prefixes": ["10.244.0.0/16", "10.100.0.0/16", "fd00:10::/32"], "next_hops": ["fd00:2::/120"]}
 OBSERVED = {
     "nodes": {"ranges": ["10.2.0.0/24"]},
     "tors": [{"address": "10.3.0.1"}],
@@ -122,10 +122,10 @@ def test_beyond_the_bounds_or_where_it_is_somebodys_it_is_rejected(prefix: str, 
 @pytest.mark.parametrize(
     ("prefix", "more", "beyond"),
     [
-        ("10.244.77.0/24", {"next_hop": ip_address("10.2.1.11")}, "10.2.1.11, which is not in rack-1"),
-        ("10.244.77.0/24", {"next_hop": ip_address("fd00:2::11")}, "fd00:2::11, which is not in rack-1"),
-        ("fd00:10:7::/64", {"next_hop": ip_address("10.2.0.11")}, "10.2.0.11, which is not in rack-1"),
-        ("fd00:10:7::/64", {"next_hop": ip_address("::ffff:10.2.0.11")}, "which is not in rack-1"),
+        ("10.244.77.0/24", {"next_hop": ip_address("10.2.1.11")}, "10.2.1.11, which is none of rack-1's"),
+        ("10.244.77.0/24", {"next_hop": ip_address("fd00:2::11")}, "fd00:2::11, which is none of rack-1's"),
+        ("fd00:10:7::/64", {"next_hop": ip_address("10.2.0.11")}, "10.2.0.11, which is none of rack-1's"),
+        ("fd00:10:7::/64", {"next_hop": ip_address("::ffff:10.2.0.11")}, "which is none of rack-1's"),
         ("10.244.77.0/24", {"as_path": "65001"}, "AS_PATH 65001"),
         ("10.244.77.0/24", {"as_path": "(65001)"}, "AS_PATH (65001)"),
     ],

@@ -62,7 +62,7 @@ def test_a_node_is_one_statement_with_every_condition() -> None:
         Action.ACCEPT,
         prefixes="node/node-1/4",
         neighbors="node/node-1/rack-1",
-        next_hops=frozenset(networks("10.2.0.11/32")),
+        next_hops=frozenset(addresses("10.2.0.11")),
         empty_as_path=True,
         add_community=rack_tags(BOTH)["rack-1"],
     )
@@ -81,8 +81,8 @@ def test_a_nodes_next_hops_are_its_addresses_of_the_prefixs_own_family() -> None
     policy = build(owned, families=["ipv4", "ipv6"])
     hops = {s.name: s.next_hops for s in statements(policy, "node/")}
     assert hops == {
-        "node/node-1/rack-1/4": frozenset(networks("10.2.0.11/32")),
-        "node/node-1/rack-1/6": frozenset(networks("fd00:2::11/128")),
+        "node/node-1/rack-1/4": frozenset(addresses("10.2.0.11")),
+        "node/node-1/rack-1/6": frozenset(addresses("fd00:2::11")),
     }
 
 
@@ -96,7 +96,7 @@ def test_a_node_with_addresses_in_two_racks_is_tagged_by_the_one_it_dials_from()
     policy = build(owned)
     tags = rack_tags(BOTH)
     found = {s.name: (s.neighbors, s.add_community, s.next_hops) for s in statements(policy, "node/")}
-    hops = frozenset(networks("10.2.0.11/32", "10.2.1.11/32"))
+    hops = frozenset(addresses("10.2.0.11", "10.2.1.11"))
     assert found == {
         "node/node-1/rack-1/4": ("node/node-1/rack-1", tags["rack-1"], hops),
         "node/node-1/rack-2/4": ("node/node-1/rack-2", tags["rack-2"], hops),
@@ -115,7 +115,7 @@ def test_a_node_outside_of_every_rack_has_no_statement_and_no_set() -> None:
 def test_an_address_outside_of_every_rack_is_still_a_next_hop_of_the_node() -> None:
     policy = build(allocations({"node-1": (["10.2.0.11", "192.0.2.1"], ["10.244.1.0/24"])}))
     (statement,) = statements(policy, "node/")
-    assert statement.next_hops == frozenset(networks("10.2.0.11/32", "192.0.2.1/32"))
+    assert statement.next_hops == frozenset(addresses("10.2.0.11", "192.0.2.1"))
     assert policy.neighbor_sets["node/node-1/rack-1"] == frozenset(networks("10.2.0.11/32"))
 
 

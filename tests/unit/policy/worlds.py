@@ -139,12 +139,14 @@ def _rack(draw: st.DrawFn, number: int, families: Sequence[str]) -> dict[str, An
         p for p in _FROM_TORS if (":" in p and "ipv6" in families) or (":" not in p and "ipv4" in families)
     ]
     bounds = draw(st.lists(st.sampled_from(_BOUNDS), unique=True, min_size=1, max_size=3))
-    wider = [f"fd00:20:{number}::/64", f"10.20.{number}.0/24"]
+    named = [f"fd00:2:{number}::/120", f"10.2.{number}.0/25"]
     return {
         "enforce": draw(st.sampled_from((True, True, "observe"))),
         "observe": {
             "prefixes": bounds,
-            "next_hops": draw(st.lists(st.sampled_from(wider), unique=True, max_size=2)),
+            "next_hops": draw(
+                st.lists(st.sampled_from(named[1:]), max_size=1).map(lambda hops: [*named[:1], *hops])
+            ),
         },
         "nodes": {"ranges": draw(st.sampled_from((ranges, ranges[:1], ranges[1:])))},
         "tors": [
