@@ -76,8 +76,8 @@ def enforcing(runner: InstanceRunner, racks: Mapping[str, Rack]) -> Iterator[str
     """What becomes of routes that pass only because their rack is observed, where `racks` says that it no longer is."""
     for name, routes in runner.view.passing().items():
         if name in racks and not racks[name].bounds:
-            what = f"{routes} routes that pass now are rejected, and no session is reset"
-            yield f"{name} of {runner.name} is enforced: {what} (`rrctl violations --passing` lists them)"
+            what = f"no session is reset; routes that pass now and are rejected then: {routes}"
+            yield f"{name} of {runner.name} is enforced: {what} (`rrctl violations --passing`)"
 
 
 def drain(runner: InstanceRunner) -> Row:

@@ -48,7 +48,7 @@ def check(status: Mapping[str, Any]) -> Row:
 def _observed(status: Mapping[str, Any]) -> list[str]:
     """Racks whose filter is only observed: nobody's fault, and never to be forgotten."""
     return [
-        f"{rack['rack']} of {instance['instance']} is only observed, {rack['routes']} routes would be rejected"
+        f"{rack['rack']} of {instance['instance']} is only observed, routes that would be rejected: {rack['routes']}"
         for instance in status.get("instances", [])
         for rack in instance["observed"]
     ]

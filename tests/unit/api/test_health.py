@@ -26,7 +26,7 @@ def test_an_observed_rack_is_no_fault_and_is_said_whatever_else_there_is_to_say(
         "observed": [{"rack": "rack-7", "routes": 4}],
         "routes": {"accepted": 9, "rejected": 1, "observed": 4},
     }
-    note = "rack-7 of main is only observed, 4 routes would be rejected"
+    note = "rack-7 of main is only observed, routes that would be rejected: 4"
     assert check(status)["exit"] == 0
     assert (
         check(status)["line"] == f"RR OK - 1/2 nodes up, 1/1 ToRs up, 9 routes accepted, 1 rejected; {note}"
