@@ -6,15 +6,17 @@ that is not theirs, or to a node as its address: whoever is known already keeps 
 """
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 from itertools import chain
+from typing import TypeAlias
 
-from rr.addresses import network_of, order_of
+from rr.addresses import Order, network_of, order_of
 from rr.config.model import Rack
-from rr.ipam.allocations import Allocations, NodeAllocation
+from rr.ipam.allocations import Allocations, NodeAllocation, VipPool
 from rr.net import Address, Network
 from rr.policy.model import PrefixMatch
 
@@ -39,88 +41,139 @@ class Belonging:
 
     network: Network
     longest: int
-    text: str
-    """What it is, to be put into a sentence."""
+    owner: str
+    """The node's name, or what else it is, to be put into a sentence."""
+
+    @property
+    def text(self) -> str:
+        """What it is and whose."""
+        return f"{self.network} of {self.owner}"
 
 
-def belongings(
-    allocations: Allocations, observed: Callable[[NodeAllocation], bool], bounds: Iterable[Network]
-) -> Iterator[Belonging]:
-    """What is somebody's and touches one of the bounds; `observed` tells whose prefixes are free to take.
-
-    Of a pool that is open to every node, nodes may still announce VIPs, though the IPAM does not know them yet.
-    """
-    spans = [_span(bound) for bound in bounds]
-    known = {name: observed(node) for name, node in allocations.nodes.items()}
-    for belonging in _all(allocations, known):
-        version, first, last = _span(belonging.network)
-        if any(version == v and first <= end and start <= last for v, start, end in spans):
-            yield belonging
-
-
-def _all(allocations: Allocations, observed: dict[str, bool]) -> Iterator[Belonging]:
-    for node in allocations.nodes.values():
-        for address in node.addresses:
-            host = network_of(address)
-            yield Belonging(host, host.prefixlen, f"{address}, an address of {node.name}")
-        if not observed[node.name]:
-            yield from (Belonging(p, p.max_prefixlen, f"{p} of {node.name}") for p in node.prefixes)
-    for pool in allocations.vips:
-        if pool.nodes and all(observed.get(name) for name in pool.nodes):
-            continue
-        below_hosts = int(pool.nodes is None)
-        for p in pool.prefixes:
-            yield Belonging(p, p.max_prefixlen - below_hosts, f"the VIP pool {p}")
+_Match: TypeAlias = tuple[int, int, int, int]
+"""A member of a prefix set in numbers, which are cheap to compare: version, first address, shortest, longest."""
 
 
 class Reserved:
-    """What no node of an observed rack may announce unless it owns it."""
+    """What no node of an observed rack may announce unless it owns it.
 
-    def __init__(self, found: Iterable[Belonging], bounds: Iterable[Network]) -> None:
+    It follows the allocations: what one node's change means is worked out for that node alone.
+    """
+
+    def __init__(self, bounds: Iterable[Network], observed: Callable[[NodeAllocation], bool]) -> None:
+        """`observed` tells whose prefixes are free to take: those of nodes that dial from observed racks alone."""
         self._bounds = frozenset(order_of(bound) for bound in bounds)
-        by_reach = sorted(found, key=lambda belonging: belonging.longest)
-        self._at = {order_of(belonging.network): belonging for belonging in by_reach}
-        self._starts = sorted(self._at)
-        self._lengths = {4: set[int](), 6: set[int]()}
-        for version, _, length in self._at:
-            self._lengths[version].add(length)
+        self._spans = [_span(bound) for bound in self._bounds]
+        self._is_observed = observed
+        self._nodes: dict[str, tuple[NodeAllocation, bool, list[Belonging]]] = {}
+        self._pools: tuple[VipPool, ...] = ()
+        self._of_pools: list[Belonging] = []
+        self._at: dict[Order, list[Belonging]] = {}
+        self._counts: Counter[_Match] = Counter()
+        """How many belongings each member of a prefix set is there for."""
+        self._members: dict[int, dict[PrefixMatch, None]] = {4: {}, 6: {}}
+        """These members, in dicts since their hashes are kept when a set is made of them."""
+        self._starts: list[Order] | None = None
+
+    # Following the allocations
+
+    def follow(self, allocations: Allocations) -> None:
+        """Take other allocations."""
+        changed = False
+        for name in self._nodes.keys() - allocations.nodes.keys():
+            self._drop(self._nodes.pop(name)[2])
+            changed = True
+        for name, node in allocations.nodes.items():
+            before = self._nodes.get(name)
+            if before is None or before[0] is not node:
+                self._drop(before[2] if before else ())
+                observed = self._is_observed(node)
+                found = self._add(_of_node(node, free=observed))
+                self._nodes[name] = node, observed, found
+                changed = changed or before is None or before[1] != observed
+        if changed or self._pools != allocations.vips:
+            self._pools = allocations.vips
+            self._drop(self._of_pools)
+            self._of_pools = self._add(belonging for pool in self._pools for belonging in self._of_pool(pool))
+
+    def _of_pool(self, pool: VipPool) -> Iterator[Belonging]:
+        """Of a pool that is open to every node, nodes may announce VIPs though the IPAM does not know them yet."""
+        if pool.nodes and all(name in self._nodes and self._nodes[name][1] for name in pool.nodes):
+            return
+        below_hosts = int(pool.nodes is None)
+        for p in pool.prefixes:
+            yield Belonging(p, p.max_prefixlen - below_hosts, "the VIP pools")
+
+    def _add(self, found: Iterable[Belonging]) -> list[Belonging]:
+        """Add what touches one of the bounds, and answer what that is."""
+        added = [belonging for belonging in found if self._touches(belonging.network)]
+        for belonging in added:
+            self._at.setdefault(order_of(belonging.network), []).append(belonging)
+            for match in self._matching(belonging):
+                self._counts[match] += 1
+                if self._counts[match] == 1:
+                    self._members[match[0]][_prefix_match(*match)] = None
+            self._starts = None
+        return added
+
+    def _drop(self, gone: Iterable[Belonging]) -> None:
+        for belonging in gone:
+            order = order_of(belonging.network)
+            self._at[order].remove(belonging)
+            if not self._at[order]:
+                del self._at[order]
+            for match in self._matching(belonging):
+                self._counts[match] -= 1
+                if not self._counts[match]:
+                    del self._counts[match], self._members[match[0]][_prefix_match(*match)]
+            self._starts = None
+
+    def _touches(self, network: Network) -> bool:
+        version, first, last = _span(order_of(network))
+        return any(version == v and first <= end and start <= last for v, start, end in self._spans)
+
+    def _matching(self, belonging: Belonging) -> Iterator[_Match]:
+        """Members of a prefix set: what is inside, and each prefix around it within the bounds."""
+        version, first, length = order_of(belonging.network)
+        if length <= belonging.longest:
+            yield version, first, length, belonging.longest
+        for v, start, shortest in self._bounds:
+            if v == version and _masked(version, first, shortest) == start:
+                for shorter in range(shortest, length):
+                    yield version, _masked(version, first, shorter), shorter, shorter
+
+    # Questions
+
+    def matches(self, version: int) -> frozenset[PrefixMatch]:
+        """All of it as members of a prefix set."""
+        return frozenset(self._members[version])
 
     def of(self, prefix: Network) -> Belonging | None:
         """What a route for `prefix` would take from somebody; None where it takes nothing."""
-        version, first, length = order_of(prefix)
-        for shorter in self._lengths[version]:
-            around = self._at.get((version, _masked(version, first, shorter), shorter))
-            if around and shorter <= length <= around.longest:
-                return around
+        version, first, length = order = order_of(prefix)
+        for shorter in range(length + 1):
+            for around in self._at.get((version, _masked(version, first, shorter), shorter), ()):
+                if length <= around.longest:
+                    return around
+        if self._starts is None:
+            self._starts = sorted(self._at)
         # Prefixes nest or are apart: the next one by its first address lies inside, or none does.
         place = bisect_left(self._starts, (version, first, length + 1))
         inside = self._starts[place] if place < len(self._starts) else None
-        return self._at[inside] if inside and inside[:2] <= (version, _span(prefix)[2]) else None
-
-    def matches(self, version: int) -> frozenset[PrefixMatch]:
-        """The same as members of a prefix set: what is inside each, and each prefix around it within the bounds."""
-        inside = {
-            PrefixMatch(belonging.network, belonging.network.prefixlen, belonging.longest)
-            for belonging in self._at.values()
-            if belonging.network.version == version and belonging.network.prefixlen <= belonging.longest
-        }
-        around = {
-            (_masked(version, first, shorter), shorter)
-            for v, first, length in self._at
-            if v == version
-            for shorter in self._around(version, first, length)
-        }
-        return frozenset(inside | {_exactly(version, first, length) for first, length in around})
-
-    def _around(self, version: int, first: int, length: int) -> Iterator[int]:
-        for v, start, shortest in self._bounds:
-            if v == version and _masked(version, first, shortest) == start:
-                yield from range(shortest, length)
+        return self._at[inside][0] if inside and inside[:2] <= (version, _span(order)[2]) else None
 
 
-def _span(network: Network) -> tuple[int, int, int]:
+def _of_node(node: NodeAllocation, *, free: bool) -> Iterator[Belonging]:
+    for address in node.addresses:
+        host = network_of(address)
+        yield Belonging(host, host.prefixlen, f"the addresses of {node.name}")
+    if not free:
+        yield from (Belonging(p, p.max_prefixlen, node.name) for p in node.prefixes)
+
+
+def _span(order: Order) -> tuple[int, int, int]:
     """Version, first and last address."""
-    version, first, length = order_of(network)
+    version, first, length = order
     return version, first, first | ((1 << (_bits(version) - length)) - 1)
 
 
@@ -129,8 +182,9 @@ def _bits(version: int) -> int:
 
 
 @lru_cache(maxsize=65536)
-def _exactly(version: int, first: int, length: int) -> PrefixMatch:
-    return PrefixMatch.exactly(IPv4Network((first, length)) if version == 4 else IPv6Network((first, length)))
+def _prefix_match(version: int, first: int, shortest: int, longest: int) -> PrefixMatch:
+    network = IPv4Network((first, shortest)) if version == 4 else IPv6Network((first, shortest))
+    return PrefixMatch(network, shortest, longest)
 
 
 def _masked(version: int, first: int, length: int) -> int:

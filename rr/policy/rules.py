@@ -16,7 +16,7 @@ from rr.net import Address, Network
 from rr.policy import observing
 from rr.policy.drain import draining
 from rr.policy.model import Action, Match, PolicySet, PrefixMatch, Statement
-from rr.policy.observing import OBSERVE, Reserved, belongings
+from rr.policy.observing import OBSERVE, Reserved
 from rr.policy.tags import ALL_TAGS, VIP, from_tor, rack_tags
 
 Suspension: TypeAlias = tuple[str, Network]
@@ -57,7 +57,9 @@ class Rules:
             for version in self.versions
         }
         self._pieces: dict[str, _Piece] = {}
-        self._reserved: tuple[Allocations, Reserved] | None = None
+        within = [prefix for observe in self.observed.values() for prefix in observe.prefixes]
+        self._reserved = Reserved(within, self._is_observed)
+        self._reserved_by: Allocations | None = None
 
     def rack_of(self, address: Address) -> str | None:
         """Name the rack whose node ranges hold this address."""
@@ -102,11 +104,10 @@ class Rules:
 
     def reserved(self, allocations: Allocations) -> Reserved:
         """What nodes of observed racks may not announce unless they own it."""
-        if self._reserved is None or self._reserved[0] is not allocations:
-            bounds = [prefix for observe in self.observed.values() for prefix in observe.prefixes]
-            found = belongings(allocations, self._is_observed, bounds) if bounds else ()
-            self._reserved = allocations, Reserved(found, bounds)
-        return self._reserved[1]
+        if self._reserved_by is not allocations:
+            self._reserved.follow(allocations)
+            self._reserved_by = allocations
+        return self._reserved
 
     def _is_observed(self, node: NodeAllocation) -> bool:
         """Whether a node dials from observed racks alone."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from rr.addresses import contains, overlap
 from rr.ipam.allocations import Allocations, NodeAllocation
@@ -16,7 +17,17 @@ from rr.policy.rules import Rules
 from rr.policy.tags import VIP
 from rr.policy.verdict import Announcement, Reason, Verdict, judge
 from tests.unit.policy.interpreter import Route, imported
-from tests.unit.policy.worlds import EXAMPLES, World, addresses, allocations, instance, networks, worlds
+from tests.unit.policy.worlds import (
+    EXAMPLES,
+    World,
+    addresses,
+    all_allocations,
+    allocations,
+    instance,
+    later_than,
+    networks,
+    worlds,
+)
 
 BOUNDS = {"prefixes": ["10.244.0.0/16", "10.100.0.0/16", "fd00:10::/32"], "next_hops": ["fd00:2::/120"]}
 OBSERVED = {
@@ -103,11 +114,11 @@ def test_what_a_node_owns_is_no_objection() -> None:
         ("10.244.0.0/16", "which only its owner may announce"),
         ("fd00:10:4::/64", "fd00:10:4::/64 of far"),
         ("10.244.5.0/24", "10.244.5.0/24 of both"),
-        ("10.244.250.1/32", "10.244.250.1, an address of far"),
-        ("10.244.250.0/24", "10.244.250.1, an address of far"),
-        ("10.100.0.0/25", "the VIP pool 10.100.0.0/24"),
-        ("10.100.2.1/32", "the VIP pool 10.100.2.0/24"),
-        ("10.100.3.1/32", "the VIP pool 10.100.3.0/24"),
+        ("10.244.250.1/32", "10.244.250.1/32 of the addresses of far"),
+        ("10.244.250.0/24", "10.244.250.1/32 of the addresses of far"),
+        ("10.100.0.0/25", "10.100.0.0/24 of the VIP pools"),
+        ("10.100.2.1/32", "10.100.2.0/24 of the VIP pools"),
+        ("10.100.3.1/32", "10.100.3.0/24 of the VIP pools"),
     ],
 )
 def test_beyond_the_bounds_or_where_it_is_somebodys_it_is_rejected(prefix: str, beyond: str) -> None:
@@ -234,3 +245,18 @@ def test_observing_takes_nothing_away_that_enforcing_lets_pass(world: World) -> 
         loose = judge(world.rules, world.allocations, said)
         assert loose.accepted or not strict.accepted
         assert loose.objection == strict.objection
+
+
+@given(worlds(), st.data())
+@EXAMPLES
+def test_following_the_allocations_ends_where_a_fresh_start_with_them_does(
+    world: World, data: st.DataObject
+) -> None:
+    rules = world.rules
+    rules.build(world.allocations)
+    for _ in range(3):
+        now = data.draw(st.one_of(all_allocations(), later_than(world.allocations)))
+        assert rules.build(now) == World(world.instance, now, world.pair).rules.build(now)
+        fresh = World(world.instance, now, world.pair).rules.reserved(now)
+        for prefix in world.prefixes():
+            assert (rules.reserved(now).of(prefix) is None) == (fresh.of(prefix) is None)
