@@ -6,6 +6,7 @@ It holds no loop of its own: `rr.daemon` drives it, `rr.api` asks it.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -313,7 +314,14 @@ class Appliance:
 
     def difference(self, config: Config) -> changes.Difference:
         """What going over to `config` would change."""
-        return changes.between(self.settings, config, self._plans, plans(config))
+        found = changes.between(self.settings, config, self._plans, plans(config))
+        told = [
+            sentence
+            for name, runner in self.instances.items()
+            if name in config.instances
+            for sentence in report.enforcing(runner, config.instances[name].racks)
+        ]
+        return replace(found, changes=(*found.changes, *told))
 
     async def reload(self) -> Row:
         """Read the file again and apply what differs; nothing is applied from a file with any mistake."""

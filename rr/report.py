@@ -1,9 +1,10 @@
 """What the appliance says of itself: rows for status, problems, allocations, topology and explanations. Reads, only."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rr.config.model import Rack
 from rr.continuity.drain import Phase, phase, seconds_left
 from rr.guard.warden import Warden, suspension
 from rr.instance.health import Cause, EngineState
@@ -69,8 +70,18 @@ def instance(runner: InstanceRunner) -> Row:
         "routes": {
             "accepted": sum(entry.accepted for entry in heard),
             "rejected": sum(not entry.accepted for entry in heard),
+            "observed": sum(entry.observed for entry in heard),
         },
+        "observed": [{"rack": rack, "routes": routes} for rack, routes in view.passing().items()],
     }
+
+
+def enforcing(runner: InstanceRunner, racks: Mapping[str, Rack]) -> Iterator[str]:
+    """What becomes of routes that pass only because their rack is observed, where `racks` says that it no longer is."""
+    for name, routes in runner.view.passing().items():
+        if name in racks and not racks[name].bounds:
+            what = f"no session is reset; routes that pass now and are rejected then: {routes}"
+            yield f"{name} of {runner.name} is enforced: {what} (`rrctl violations --passing`)"
 
 
 def drain(runner: InstanceRunner) -> Row:
@@ -151,9 +162,14 @@ def explanation(runner: InstanceRunner, peer: Address, prefix: Network) -> Row:
         "rack": verdict.rack,
         "accepted": verdict.accepted,
         "reason": str(verdict.reason) if verdict.reason else None,
+        "observed": verdict.observed,
+        "objection": str(verdict.objection) if verdict.objection else None,
         "text": verdict.text,
         "announced": heard is not None,
-        "checks": [{"check": check.name, "ok": check.ok, "text": check.text} for check in verdict.checks],
+        "checks": [
+            {"check": check.name, "ok": check.ok, "text": check.text}
+            for check in (*verdict.checks, *([verdict.bounds] if verdict.bounds else ()))
+        ],
         "sent_to": _receivers(runner.view, verdict) if verdict.accepted else [],
     }
 
@@ -233,6 +249,7 @@ def tree(runner: InstanceRunner) -> Row:
             {
                 "rack": name,
                 "ranges": [str(r) for r in rack.nodes.ranges],
+                "observed": rack.bounds is not None,
                 "tors": [
                     {"address": str(t.address), "state": _best_state(view, (t.address,))} for t in rack.tors
                 ],

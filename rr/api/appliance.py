@@ -52,7 +52,10 @@ class Appliance(Protocol):
         """List the accepted routes; with `prefix` (canonical text: `10.244.1.0/24`) those of exactly it."""
 
     def violations(self) -> Sequence[Row]:
-        """List rejected announcements, most recent first; what is still being announced has `active` true."""
+        """List announcements against the rules, most recent first.
+
+        What is still being announced has `active` true, what passed since its rack is observed `enforced` false.
+        """
 
     def explain(self, prefix: str, from_: str, instance: str | None) -> Row:
         """Judge by the rules in force what `from_` (an address or a node's name) announces as `prefix`.
@@ -105,6 +108,8 @@ class Appliance(Protocol):
         `routes`: `[{instance, kind, count}]`, accepted now ·
         `rejected`: `[{instance, reason, count}]`, announced now and rejected ·
         `violations`: `[{instance, reason, count}]`, ever since the start (never goes down) ·
+        `observed`: `[{instance, rack, reason, count}]`, announced now and passing only since the rack is observed ·
+        `observed_violations`: `[{instance, reason, count}]`, the same since the start ·
         `allocations`: `[{kind: node|node-prefix|vip-pool, count}]` ·
         `ipam_sources`: the rows of `ipam_sources` ·
         `quarantines`: `[{instance, reason, count}]`, since the start ·

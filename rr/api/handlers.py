@@ -146,6 +146,7 @@ class Handlers:
             peer=query.text,
             prefix=query.prefix,
             reason=query.one_of(*REASONS),
+            enforced=query.flag,
         )
         return await answer_rows(request, query.matching(self._appliance.violations(), wanted))
 

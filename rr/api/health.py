@@ -41,8 +41,17 @@ def check(status: Mapping[str, Any]) -> Row:
     unready = [reason.rstrip(".") for reason in reasons_not_ready(status)]
     critical = list(dict.fromkeys([*critical, *unready]))
     code = CRITICAL if critical else WARNING if warning else OK
-    said = "; ".join(critical + warning) or _summary(status)
+    said = "; ".join([*(critical + warning or [_summary(status)]), *_observed(status)])
     return {"exit": code, "line": f"RR {WORDS[code]} - {_one_line(said)}", "perfdata": _perfdata(status)}
+
+
+def _observed(status: Mapping[str, Any]) -> list[str]:
+    """Racks whose filter is only observed: nobody's fault, and never to be forgotten."""
+    return [
+        f"{rack['rack']} of {instance['instance']} is only observed, routes that would be rejected: {rack['routes']}"
+        for instance in status.get("instances", [])
+        for rack in instance["observed"]
+    ]
 
 
 def _one_line(text: str) -> str:
@@ -52,7 +61,8 @@ def _one_line(text: str) -> str:
 
 def _totals(status: Mapping[str, Any]) -> dict[str, int]:
     totals = dict.fromkeys(
-        ("nodes", "expected_nodes", "tors", "expected_tors", "accepted", "rejected", "restarts"), 0
+        ("nodes", "expected_nodes", "tors", "expected_tors", "accepted", "rejected", "observed", "restarts"),
+        0,
     )
     for instance in status.get("instances", []):
         sessions, routes = instance["sessions"], instance["routes"]
@@ -62,6 +72,7 @@ def _totals(status: Mapping[str, Any]) -> dict[str, int]:
         totals["expected_tors"] += sessions["tors"]["expected"]
         totals["accepted"] += routes["accepted"]
         totals["rejected"] += routes["rejected"]
+        totals["observed"] += routes["observed"]
         totals["restarts"] += instance["engine"].get("restarts") or 0
     return totals
 
@@ -83,6 +94,7 @@ def _perfdata(status: Mapping[str, Any]) -> str:
         f"tors={totals['tors']};;;0;{totals['expected_tors']}",
         f"routes={totals['accepted']};;;0",
         f"rejected={totals['rejected']};;;0",
+        f"observed={totals['observed']};;;0",
         f"engine_restarts={totals['restarts']}c",
     ]
     if age is not None:

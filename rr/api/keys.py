@@ -79,6 +79,12 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
         Key("families", "list", "the address families of the session", optional=True),
         Key("stale", "number", "routes kept after the session dropped (RFC 4724)", optional=True),
         Key(
+            "observed",
+            "number",
+            "of those accepted, how many only because the rack is observed (`enforce: observe`)",
+            optional=True,
+        ),
+        Key(
             "drain", "text", f"how far its instance is drained: one of {_one_of(DRAIN_STATES)}", optional=True
         ),
     ),
@@ -93,18 +99,29 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
         Key("since", "time", "when this path was first seen", True),
         Key("peer", "text", "the address of the peer that announces it"),
         Key("stale", "true/false", "kept while the peer restarts (RFC 4724)"),
+        Key(
+            "observed",
+            "true/false",
+            "accepted only because the rack is observed; a violation says what would reject it",
+            optional=True,
+        ),
     ),
     "violations": (
         Key("instance", "text", "the instance that got the announcement"),
         Key("prefix", "text", "what was announced"),
         Key("peer", "text", "the address of the peer that announced it"),
         Key("node", "text", "that peer's node; null if the IPAM knows none", True),
-        Key("reason", "text", "why it was rejected, a word of the closed list below"),
+        Key("reason", "text", "why it was rejected, or would be, a word of the closed list below"),
         Key("text", "text", "the same as a sentence, with the facts"),
-        Key("count", "number", "how often it was announced and rejected"),
+        Key("count", "number", "how often it was announced"),
         Key("first_seen", "time", "the first time"),
         Key("last_seen", "time", "the last time"),
-        Key("active", "true/false", "still announced, and still rejected"),
+        Key("active", "true/false", "still announced, and still against the rules"),
+        Key(
+            "enforced",
+            "true/false",
+            "rejected; false where it passes, since its rack is observed (`enforce: observe`), and would be rejected",
+        ),
     ),
     "events": (
         Key("id", "number", "grows by event; `--since` and Last-Event-ID take it"),
@@ -234,7 +251,16 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
             "object",
             "`{nodes: {up, known, expected}, tors: {up, expected}, pair: {up, expected}}`",
         ),
-        Key("routes", "object", "`{accepted, rejected}`, now"),
+        Key(
+            "routes",
+            "object",
+            "`{accepted, rejected, observed}`, now; observed are those accepted only because their rack is observed",
+        ),
+        Key(
+            "observed",
+            "list",
+            "`{rack, routes}` of each rack that is only observed: how many routes pass that would be rejected",
+        ),
     ),
     "explain": (
         Key("instance", "text", "the instance whose rules were asked"),
@@ -244,6 +270,8 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
         Key("rack", "text", "its rack", True),
         Key("accepted", "true/false", "the verdict"),
         Key("reason", "text", "why not, a word of the closed list; null when accepted", True),
+        Key("observed", "true/false", "accepted only because the rack is observed", optional=True),
+        Key("objection", "text", "the reason for which it is rejected, or would be", True, optional=True),
         Key("text", "text", "the verdict as a sentence"),
         Key("announced", "true/false", "whether the peer announces it right now", optional=True),
         Key(
@@ -350,7 +378,7 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
         Key(
             "instances",
             "list",
-            "`{instance, asn, racks: [{rack, ranges, tors: [{address, state}], "
+            "`{instance, asn, racks: [{rack, ranges, observed, tors: [{address, state}], "
             "nodes: [{node, addresses, state}]}]}`",
         ),
     ),

@@ -68,6 +68,18 @@ FAMILIES: Mapping[str, Family] = {
     "rr_peers": Family("Peers by the state of their session.", ("instance", "rack", "role", "state")),
     "rr_routes": Family("Routes that are announced and accepted now.", ("instance", "kind")),
     "rr_rejected_routes": Family("Routes that are announced and rejected now.", ("instance", "reason")),
+    "rr_rack_observed": Family(
+        "1 where a rack is only observed: what its nodes announce within bounds passes.", ("instance", "rack")
+    ),
+    "rr_observed_routes": Family(
+        "Routes that pass now only because their rack is observed, by the reason that would reject them.",
+        ("instance", "rack", "reason"),
+    ),
+    "rr_observed_violations_total": Family(
+        "Announcements since the start that passed only because their rack is observed, by reason.",
+        ("instance", "reason"),
+        counter=True,
+    ),
     "rr_violations_total": Family(
         "Rejected announcements since the start, by reason.", ("instance", "reason"), counter=True
     ),
@@ -185,6 +197,8 @@ def _samples(appliance: Appliance) -> _Samples:
         "rr_routes": _counted(counts["routes"], "instance", "kind"),
         "rr_rejected_routes": _counted(counts["rejected"], "instance", "reason"),
         "rr_violations_total": _counted(counts["violations"], "instance", "reason"),
+        "rr_observed_violations_total": _counted(counts["observed_violations"], "instance", "reason"),
+        "rr_observed_routes": _counted(counts["observed"], "instance", "rack", "reason"),
         "rr_ipam_allocations": _counted(counts["allocations"], "kind"),
         "rr_quarantines_total": _counted(counts["quarantines"], "instance", "reason"),
         **_guard_samples(counts["guarded"]),
@@ -202,6 +216,9 @@ def _instance_samples(instances: Sequence[Mapping[str, Any]]) -> _Samples:
         ],
         "rr_drain_state": [
             ((row["instance"],), DRAIN_STATES.index(row["drain"]["state"])) for row in instances
+        ],
+        "rr_rack_observed": [
+            ((row["instance"], rack["rack"]), 1) for row in instances for rack in row["observed"]
         ],
         "rr_policy_in_force": [((row["instance"],), bool(row["policy"]["in_force"])) for row in instances],
         "rr_engine_restarts_total": _figure(instances, "engine", "restarts"),

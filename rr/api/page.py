@@ -36,6 +36,7 @@ _MORE = (
     '<p class="soft">As data: <a href="/api/v1/">/api/v1/</a>, <a href="/metrics">/metrics</a>, '
     '<a href="/readyz">/readyz</a>. On this host: <code>rrctl status</code>.</p></main>'
 )
+_VIOLATION = ("last_seen", "peer", "node", "prefix", "reason", "count")
 _COLOURS = {
     "running": "good",
     "established": "good",
@@ -52,7 +53,8 @@ def render(appliance: Appliance) -> str:
     """Write the page of this moment."""
     status = appliance.status()
     tors = [peer for peer in appliance.peers() if peer["role"] != "node"]
-    violations = list(appliance.violations()[:SHOWN])
+    violations = appliance.violations()
+    rejected = [row for row in violations if row["enforced"]][:SHOWN]
     events = list(reversed(appliance.events(0)[-SHOWN:]))
     body = [
         _head(status),
@@ -65,12 +67,8 @@ def render(appliance: Appliance) -> str:
             ("instance", "address", "rack", "state", "since", "accepted", "advertised"),
             "No ToR is configured.",
         ),
-        _table(
-            "Rejected announcements",
-            violations,
-            ("last_seen", "peer", "node", "prefix", "reason", "count"),
-            "Nothing was rejected.",
-        ),
+        _table("Rejected announcements", rejected, _VIOLATION, "Nothing was rejected."),
+        _observed([row for row in violations if not row["enforced"]][:SHOWN]),
         _table("Events", events, ("time", "kind", "subject", "text"), "Nothing has happened yet."),
         _MORE,
     ]
@@ -125,6 +123,12 @@ def _instances(instances: Sequence[Mapping[str, Any]]) -> str:
     ]
     columns = ("instance", "AS", "router id", "engine", "policy", "nodes", "ToRs", "accepted", "rejected")
     return _table("Instances", rows, columns, "No instance is configured.")
+
+
+def _observed(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What passes only because its rack is observed; nothing where there is none."""
+    title = "Announcements that pass while their rack is observed"
+    return _table(title, rows, _VIOLATION, "") if rows else ""
 
 
 def _ipam(ipam: Mapping[str, Any]) -> str:

@@ -46,6 +46,11 @@ def one_of(*values: str) -> Reader:
     return reader
 
 
+def flag(name: str, value: str) -> bool:
+    """Take `true` or `false`."""
+    return bool(one_of("true", "false")(name, value) == "true")
+
+
 def seconds(most: float) -> Reader:
     """Take a number of seconds, from 0."""
 

@@ -45,9 +45,12 @@ def explain(session: Session, prefix: str, from_: str, instance: str | None) -> 
 def _tell(output: Output, verdict: Mapping[str, Any]) -> None:
     word = "accepted" if verdict["accepted"] else "rejected"
     reason = "" if verdict["accepted"] else f" ({plain(verdict['reason'])})"
+    observed = verdict.get("observed", False)
+    if observed:
+        reason = f" ({plain(verdict['objection'])}, but {verdict['rack']} is only observed)"
     who = f"{verdict['prefix']} from {_peer(verdict)}"
     output.line(f"{output.bold(one_line(who))}: {output.paint(word)}{one_line(reason)}")
-    if not verdict["accepted"]:
+    if observed or not verdict["accepted"]:
         output.line(one_line(verdict["text"]))
     checks = verdict["checks"]
     width = max((len(check["check"]) for check in checks), default=0)

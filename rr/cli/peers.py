@@ -34,7 +34,7 @@ def peers(
     """List the sessions with nodes, ToRs and the pair's other half: state, since when, and how many routes.
 
     RECV, ACC and REJ are prefixes that the peer announces, those accepted and those rejected; ADV are those
-    announced to it.
+    announced to it. OBS, where a rack is only observed, are those of ACC that would be rejected.
 
     \b
     Examples:
@@ -46,5 +46,9 @@ def peers(
     if session.output.as_json:
         session.output.json(rows)
     else:
-        drained = any(row.get("drain", SERVING) != SERVING for row in rows)
-        session.output.table(rows, (*COLUMNS, column("drain")) if drained else COLUMNS, "No session matches.")
+        columns = list(COLUMNS)
+        if any(row.get("observed") for row in rows):
+            columns.append(number("observed", "OBS"))
+        if any(row.get("drain", SERVING) != SERVING for row in rows):
+            columns.append(column("drain"))
+        session.output.table(rows, columns, "No session matches.")

@@ -12,7 +12,7 @@ from rr.cli.output import Column, age, column
 
 
 def _flags(row: Mapping[str, Any]) -> str:
-    flags = (("best", row.get("best")), ("stale", row.get("stale")))
+    flags = (("best", row.get("best")), ("stale", row.get("stale")), ("observed", row.get("observed")))
     return ",".join(flag for flag, is_set in flags if is_set) or "-"
 
 

@@ -1,6 +1,6 @@
 """`rrctl status`: how the appliance is doing, on one screen."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -63,6 +63,8 @@ def status(session: Session) -> None:
     if answer["pair"]:
         output.line(*pair_lines(answer["pair"]))
     _problems(output, answer["problems"])
+    for text in _observed(answer["instances"]):
+        output.line(one_line(text))
     output.line()
     drained = any(row["drain"]["state"] != SERVING for row in answer["instances"])
     columns = (*COLUMNS, DRAIN) if drained else COLUMNS
@@ -82,6 +84,13 @@ def _allocations(ipam: Mapping[str, Any]) -> str:
     if ipam["age_seconds"]:
         parts.append(f"{duration(ipam['age_seconds'])} old")
     return one_line(", ".join(parts))
+
+
+def _observed(instances: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for instance in instances:
+        for rack in instance["observed"]:
+            what = f"{rack['rack']} of {instance['instance']} is not enforced"
+            yield f"observed       {what}, would be rejected: {count(rack['routes'], 'route')}"
 
 
 def _problems(output: Output, problems: Sequence[Mapping[str, str]]) -> None:

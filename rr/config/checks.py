@@ -6,15 +6,16 @@ These look at the document and skip what is not valid by itself: one misspelt ke
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeVar
 
-from rr.addresses import contains, order_of, overlaps
-from rr.config import scalars
+from rr.addresses import contains, network_of, order_of, overlaps
+from rr.config import observing, scalars
 from rr.config.document import Document, Route, dotted
 from rr.config.model import Config, Http, Instance
+from rr.config.observing import Placed
 from rr.config.sourcechecks import SOURCE_RULES
 from rr.config.urls import web_url
 from rr.errors import Problem
@@ -240,10 +241,8 @@ def families_once(document: Document) -> Iterator[Problem]:
         for route, family in document.items(*instance, "families"):
             if isinstance(family, str) and seen.setdefault(str(family), route) != route:
                 yield document.problem(route, f"{family} is listed twice", "keep one of them")
-        ranges = [item for item in _ranges(document) if item.route[:2] == instance]
-        carried = set(seen) or {f"ipv{item.network.version}" for item in ranges}
         for rack, _ in document.items(*instance, "racks"):
-            yield from _from_tors(document, rack, carried)
+            yield from _from_tors(document, rack, _carried(document, instance))
 
 
 def _from_tors(document: Document, rack: Route, carried: set[str]) -> Iterator[Problem]:
@@ -261,6 +260,45 @@ def _from_tors(document: Document, rack: Route, carried: set[str]) -> Iterator[P
                 f"{network} is {family}, and {dotted(rack[:2])} carries only {' and '.join(sorted(carried))}"
             )
             yield document.problem(route, wrong, f"add {family} to {dotted((*rack[:2], 'families'))}")
+
+
+def observed_within_bounds(document: Document) -> Iterator[Problem]:
+    """An observed rack says what may pass, and that is nothing which the network itself stands on."""
+    hosts = [*_hosts(_tors(document), "the ToR"), *_hosts(_pair_peers(document), "the other half")]
+    hosts += _hosts(_own(document), "this appliance's own")
+    nodes = [Placed(item.route, item.network, f"the node range {item.network}") for item in _ranges(document)]
+    hops = list(_placed(document, ("observe", "next_hops"), scalars.node_range, "the next hops"))
+    sent = [
+        p
+        for p in _placed(document, ("from_tors",), scalars.tor_prefix, "what ToRs send,")
+        if p.network.prefixlen
+    ]
+    bounds = list(_placed(document, ("observe", "prefixes"), scalars.bound, ""))
+    for rack in _racks(document):
+        yield from observing.stated(document, rack)
+        own = [bound for bound in bounds if bound.route[:4] == rack]
+        carried = _carried(document, rack[:2])
+        yield from observing.bounds_clear(document, own, [*hosts, *nodes, *hops, *sent], carried)
+        mine = [hop for hop in hops if hop.route[:4] == rack]
+        foreign = [item for item in (*nodes, *hops) if item.route[3] != rack[3]]
+        yield from observing.next_hops_own(document, mine, [*hosts, *foreign])
+
+
+def _hosts(hosts: Iterable[Host], what: str) -> Iterator[Placed]:
+    yield from (Placed(host.route, network_of(host.address), f"{what} {host.address}") for host in hosts)
+
+
+def _placed(document: Document, keys: Route, read: Callable[[Any], Network], what: str) -> Iterator[Placed]:
+    for rack in _racks(document):
+        for route, value in document.items(*rack, *keys):
+            if (network := _valid(read, value)) is not None:
+                yield Placed(route, network, f"{what} {network}")
+
+
+def _carried(document: Document, instance: Route) -> set[str]:
+    """The address families of an instance's sessions."""
+    named = {str(family) for _, family in document.items(*instance, "families") if isinstance(family, str)}
+    return named or {f"ipv{r.network.version}" for r in _ranges(document) if r.route[:2] == instance}
 
 
 def sockets_fit(document: Document) -> Iterator[Problem]:
@@ -434,6 +472,7 @@ _RULES = (
     router_ids_apart,
     reachable,
     families_once,
+    observed_within_bounds,
     deferral_before_restart,
     sockets_fit,
     sources_once,

@@ -16,11 +16,14 @@ from typing import Any, TypeAlias
 
 from pydantic import Field, PrivateAttr, model_validator
 
+from rr.config import scalars
 from rr.config.sources import Source
 from rr.config.types import (
     AbsolutePath,
     AsNumber,
+    Bound,
     DeferralTime,
+    Enforce,
     FamilyName,
     Flag,
     Grace,
@@ -48,9 +51,11 @@ from rr.config.types import (
     TorPrefix,
     TorsGet,
 )
-from rr.net import Address
+from rr.net import Address, Network
 
 Path_: TypeAlias = tuple[str | int, ...]
+MOST_NEXT_HOPS = 4096
+"""Addresses that the next hop of an announcement is compared with, in an observed rack and address family."""
 
 
 class Http(Model):
@@ -133,6 +138,26 @@ class Tor(Model):
     passive: Flag = Field(default=False, description="Wait for the ToR to dial instead of dialing it.")
 
 
+class Observe(Model):
+    """What the nodes of a rack may announce without owning it, while its `enforce` is `observe`; else it waits."""
+
+    prefixes: tuple[Bound, ...] = Field(
+        min_length=1,
+        examples=["[10.244.0.0/16]"],
+        description="Whatever lies in one of these may be announced, from the prefix itself to host routes: what "
+        "pods and services have their addresses in. Never a default route; and no prefix that holds nodes, ToRs, the "
+        "appliance or what a ToR may send.",
+    )
+    next_hops: tuple[NodeRange, ...] = Field(
+        default=(),
+        description="Where the nodes have the addresses that may be next hops of such routes; they hold neither a ToR "
+        "nor the appliance, and are no other rack's. The engine compares next hops one by one, so they are "
+        f"{MOST_NEXT_HOPS} addresses at most in each family: of an IPv6 range name the part that is used, such as "
+        "fd00:2::/120.",
+        json_schema_extra={"default": "the ranges, for each family of which none is named"},
+    )
+
+
 class Rack(Model):
     """A layer-2 segment: nodes that reach each other directly, and the ToRs above them."""
 
@@ -144,6 +169,41 @@ class Rack(Model):
         "default route "
         "is 0.0.0.0/0. Without any, nothing that a ToR sends goes anywhere.",
     )
+    enforce: Enforce = Field(
+        default=True,
+        description="Whether the nodes' announcements are filtered. `observe` lets pass what is within the bounds of "
+        "`observe`, and shows what would be rejected: for a rack that nobody filtered before "
+        "(operations.md). What belongs to a node of another rack that is filtered is rejected also then.",
+    )
+    observe: Observe | None = Field(
+        default=None,
+        examples=["{prefixes: [10.244.0.0/16]}"],
+        description="The bounds for `enforce: observe`. With `enforce: true` it does nothing, and may stay.",
+    )
+
+    @property
+    def bounds(self) -> Observe | None:
+        """What nodes may announce without owning it; None where the filter is enforced."""
+        return self.observe if self.enforce == "observe" else None
+
+    def next_hops(self, version: int) -> tuple[Network, ...]:
+        """Where next hops may lie in what nodes announce without owning it, in one address family."""
+        observe = self.observe
+        if observe is None or not any(prefix.version == version for prefix in observe.prefixes):
+            return ()
+        named = tuple(network for network in observe.next_hops if network.version == version)
+        return named or tuple(network for network in self.nodes.ranges if network.version == version)
+
+    @model_validator(mode="after")
+    def _next_hops_are_few(self) -> Rack:
+        for version in (4, 6):
+            found = self.next_hops(version)
+            if sum(network.num_addresses for network in found) > MOST_NEXT_HOPS:
+                wrong = f"what is announced while the rack is observed could have any next hop in {found[0]}"
+                wrong += f", and the engine can compare with {MOST_NEXT_HOPS} addresses at most"
+                right = "name the part in which the nodes have their addresses in `next_hops` of `observe`"
+                raise scalars.refusal(wrong, right)
+        return self
 
 
 class Reflect(Model):

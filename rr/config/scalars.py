@@ -149,6 +149,21 @@ def boolean(value: Any) -> bool:
     return text == "true"
 
 
+def enforcement(value: Any) -> bool | str:
+    """`true` or `observe`; there is no way to ask for no filter at all."""
+    right = "write true, or observe with the bounds in `observe:` beside it"
+    if value is True:
+        return True
+    text = scalar("false" if value is False else value, right)
+    if text == "false":
+        raise refusal("false would let nodes announce whatever they like", right)
+    if text not in ("true", "observe"):
+        raise refusal(f"{shown(text)} is neither true nor observe", right)
+    if text == "true":
+        _unquoted(text, text)
+    return True if text == "true" else "observe"
+
+
 def choice(*allowed: str) -> Callable[[Any], str]:
     """One of a few words."""
     words = f"{', '.join(allowed[:-1])} or {allowed[-1]}" if len(allowed) > 1 else allowed[0]
@@ -249,6 +264,14 @@ def node_range(value: Any) -> Network:
         raise refusal(
             f"{network} {trouble}", "write the prefix that the rack's nodes have their addresses in"
         )
+    return network
+
+
+def bound(value: Any) -> Network:
+    """A prefix in which nodes of an observed rack may announce what they do not own."""
+    network = _prefix(value)
+    if trouble := routed_trouble(network):
+        raise refusal(f"{network} {trouble}", "write a prefix that pods or services have their addresses in")
     return network
 
 

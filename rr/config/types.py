@@ -54,6 +54,7 @@ PrefixCount = Annotated[int, _COUNT, Kind("a number, at least 1")]
 HostAddress = Annotated[Address, BeforeValidator(scalars.host_address), Kind("an address")]
 ListenAddress = Annotated[Address, BeforeValidator(scalars.listen_address), Kind("an address of this host")]
 NodeRange = Annotated[Network, BeforeValidator(scalars.node_range), Kind("a prefix")]
+Bound = Annotated[Network, BeforeValidator(scalars.bound), Kind("a prefix")]
 TorPrefix = Annotated[Network, BeforeValidator(scalars.tor_prefix), Kind("a prefix")]
 Share = Annotated[
     float, BeforeValidator(scalars.share), Kind("a percentage such as 20%, or a fraction from 0 to 1")
@@ -61,6 +62,9 @@ Share = Annotated[
 FamilyName = Annotated[Family, *word("ipv4", "ipv6")]
 NodesGet = Annotated[Literal["rack", "all", "none"], *word("rack", "all", "none")]
 TorsGet = Annotated[Literal["rack", "all"], *word("rack", "all")]
+Enforce = Annotated[
+    Literal[True, "observe"], BeforeValidator(scalars.enforcement), Kind("`true` or `observe`")
+]
 
 
 class Model(BaseModel):

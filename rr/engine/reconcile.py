@@ -197,13 +197,17 @@ class Reconciler:
             await self.refresh([n.network_address for n in peers], outward=outward)
 
     async def _sessions_in(self, networks: frozenset[Network] | None) -> list[Address]:
-        """The engine's peers in these networks: the engine is asked, since it knows of a session first."""
+        """The engine's peers in these networks, those first that are named one by one: they are what a change is about.
+
+        The engine is asked, since it knows of a session first.
+        """
         known = [encode.address(peer.state.neighbor_address) for peer in await self.engine.peers()]
         if networks is None:
             return known
         hosts = {n.network_address for n in networks if n.prefixlen == n.max_prefixlen}
         wide = [n for n in networks if n.prefixlen < n.max_prefixlen]
-        return [a for a in known if a in hosts or any(contains(n, a) for n in wide)]
+        found = [a for a in known if a in hosts or any(contains(n, a) for n in wide)]
+        return sorted(found, key=lambda address: address not in hosts)
 
     async def refresh(self, addresses: Iterable[Address], *, outward: bool = False) -> None:
         """Soft-reset these peers. One that has gone meanwhile, or gets everything soon, needs none."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from rr.config.model import Family, Instance, Nodes, Pair, Rack, Tor
+from rr.config.model import Instance, Nodes, Pair, Rack, Tor
+from rr.config.types import Family
 from rr.errors import FarSideError
 from rr.net import Address, Network
 

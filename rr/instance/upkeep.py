@@ -182,6 +182,7 @@ class Upkeep:
         """Where engine and rules disagree about a peer's routes, judge them again; if that does not help, reset."""
         if not self.wants.allocated:
             return
+        self.view.reassess()
         leaking, withheld = self.view.leaks(), self.view.withheld()
         if not settled:
             # A change is on its way into the engine: what differs may be just that, and is no reason to reset anybody.

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 
+from rr.addresses import overlap
 from rr.net import Network
-from rr.policy.model import PolicySet, PrefixMatch, Statement
+from rr.policy.model import Action, PolicySet, PrefixMatch, Statement
+from rr.policy.observing import OBSERVE
 from rr.policy.rules import MARKS, TORS
 
 
@@ -97,20 +100,22 @@ def _marked(held: PolicySet, wanted: PolicySet) -> Iterator[Network]:
     """Whoever may announce, now as before, what a VIP mark matches only now or only before.
 
     That takes a pool of one address that was a node's prefix, or becomes one; else what a node may announce changes
-    with the pool.
+    with the pool. In an observed rack anything may have been announced.
     """
     moved = _marks(held) ^ _marks(wanted)
     if not moved:
         return
     for statement in wanted.imports:
-        if (
-            statement.neighbors
-            and statement.prefixes
-            and not moved.isdisjoint(
-                held.prefix_sets.get(statement.prefixes, frozenset()) & wanted.prefix_sets[statement.prefixes]
-            )
-        ):
-            yield from wanted.neighbor_sets[statement.neighbors]
+        if statement.neighbors and statement.prefixes and statement.action is Action.ACCEPT:
+            name = statement.prefixes
+            both = held.prefix_sets.get(name, frozenset()) & wanted.prefix_sets[name]
+            wide = name.startswith(OBSERVE)
+            if _touch(both, moved) if wide else not moved.isdisjoint(both):
+                yield from wanted.neighbor_sets[statement.neighbors]
+
+
+def _touch(some: Iterable[PrefixMatch], others: Iterable[PrefixMatch]) -> bool:
+    return any(overlap(one.network, other.network) for one, other in product(some, others))
 
 
 def _marks(policy: PolicySet) -> frozenset[PrefixMatch]:

@@ -13,8 +13,10 @@ from rr.addresses import network_of, overlap
 from rr.config.model import Instance, Rack
 from rr.ipam.allocations import Allocations, NodeAllocation
 from rr.net import Address, Network
+from rr.policy import observing
 from rr.policy.drain import draining
 from rr.policy.model import Action, Match, PolicySet, PrefixMatch, Statement
+from rr.policy.observing import OBSERVE, Reserved
 from rr.policy.tags import ALL_TAGS, VIP, from_tor, rack_tags
 
 Suspension: TypeAlias = tuple[str, Network]
@@ -45,9 +47,19 @@ class Rules:
         self.pair = pair
         self.versions = tuple(VERSION[family] for family in instance.families)
         self.tags = rack_tags(instance.racks)
+        self.observed = {name: bounds for name, rack in instance.racks.items() if (bounds := rack.bounds)}
+        """The racks whose filter is only observed, with what may pass there."""
         self._tors = {tor.address: name for name, rack in instance.racks.items() for tor in rack.tors}
         self._racks: dict[Address, str | None] = {}
+        self._hops = {
+            (name, version): observing.next_hops(rack, version)
+            for name, rack in instance.racks.items()
+            for version in self.versions
+        }
         self._pieces: dict[str, _Piece] = {}
+        within = [prefix for observe in self.observed.values() for prefix in observe.prefixes]
+        self._reserved = Reserved(within, self._is_observed)
+        self._reserved_by: Allocations | None = None
 
     def rack_of(self, address: Address) -> str | None:
         """Name the rack whose node ranges hold this address."""
@@ -85,6 +97,22 @@ class Rules:
     def home_of(self, node: NodeAllocation) -> str | None:
         """Name the rack that a node's routes belong to where they come over the other half: the first with it."""
         return next(filter(None, map(self.rack_of, node.addresses)), None)
+
+    def next_hops(self, rack: str, version: int) -> frozenset[Address]:
+        """Which next hops may stand in what an observed rack's nodes do not own."""
+        return self._hops[rack, version]
+
+    def reserved(self, allocations: Allocations) -> Reserved:
+        """What nodes of observed racks may not announce unless they own it."""
+        if self._reserved_by is not allocations:
+            self._reserved.follow(allocations)
+            self._reserved_by = allocations
+        return self._reserved
+
+    def _is_observed(self, node: NodeAllocation) -> bool:
+        """Whether a node dials from observed racks alone."""
+        racks = {rack for rack in map(self.rack_of, node.addresses) if rack}
+        return bool(racks) and racks <= self.observed.keys()
 
     def build(
         self,
@@ -198,6 +226,7 @@ class _Build:
         self, rules: Rules, allocations: Allocations, pieces: "Iterable[_Piece]", lacking: frozenset[Network]
     ) -> None:
         self.instance = rules.instance
+        self.rules = rules
         self.pair = rules.pair
         self.lacking = lacking
         self.allocations = allocations
@@ -217,6 +246,7 @@ class _Build:
             *self.mark_vips(),
             *self.level(),
             *self.nodes(),
+            *self.observed(),
         )
         exports = (
             *self.to_pair(),
@@ -285,6 +315,32 @@ class _Build:
             self.prefix_sets |= piece.prefix_sets
             self.neighbor_sets |= piece.neighbor_sets
             yield from piece.statements
+
+    def observed(self) -> Iterator[Statement]:
+        """Let nodes of observed racks announce what they do not own, within bounds, and nothing that is somebody's."""
+        for version in self.versions if self.rules.observed else ():
+            reserved = self.rules.reserved(self.allocations).matches(version)
+            for rack in self.rules.observed:
+                yield from self.observed_rack(rack, version, reserved)
+
+    def observed_rack(self, name: str, version: int, reserved: frozenset[PrefixMatch]) -> Iterator[Statement]:
+        """None for a family without next hops: no condition would be none."""
+        inside = observing.inside(self.instance.racks[name], version)
+        hops = self.rules.next_hops(name, version)
+        if inside and hops:
+            taken = self.prefixes(f"{OBSERVE}reserved/{version}", reserved)
+            open_ = self.prefixes(f"{OBSERVE}rack/{name}/{version}", inside)
+            nodes = self.nodes_of(name)
+            yield Statement(f"{taken}/{name}", Action.REJECT, prefixes=taken, neighbors=nodes)
+            yield Statement(
+                open_,
+                Action.ACCEPT,
+                prefixes=open_,
+                neighbors=nodes,
+                next_hops=hops,
+                empty_as_path=True,
+                add_community=self.tags[name],
+            )
 
     # Export: whatever is not named here goes nowhere
 

@@ -12,6 +12,7 @@ from ipaddress import IPv6Address
 
 from rr.ipam.allocations import Allocations, NodeAllocation
 from rr.net import Address, Network
+from rr.policy.observing import inside
 from rr.policy.rules import Rules
 
 
@@ -67,6 +68,8 @@ class Verdict:
     kind: str | None
     """`pod`, `vip` or `tor`; None where the prefix is none of them."""
     checks: tuple[Check, ...]
+    bounds: Check | None = None
+    """Whether it is within the bounds of a rack that is only observed; None where the rack is enforced."""
 
     @cached_property
     def failed(self) -> Check | None:
@@ -74,20 +77,32 @@ class Verdict:
         return next((check for check in self.checks if not check.ok), None)
 
     @property
+    def observed(self) -> bool:
+        """Whether the route passes only because its rack is observed: `failed` says what would reject it."""
+        return self.failed is not None and self.bounds is not None and self.bounds.ok
+
+    @property
     def accepted(self) -> bool:
         """Whether the route may pass."""
-        return self.failed is None
+        return self.failed is None or self.observed
+
+    @property
+    def objection(self) -> Reason | None:
+        """The machine-readable reason of a rejection, also of one that is only observed."""
+        return self.failed.reason if self.failed else None
 
     @property
     def reason(self) -> Reason | None:
         """The machine-readable reason of a rejection."""
-        return self.failed.reason if self.failed else None
+        return None if self.accepted else self.objection
 
     @property
     def text(self) -> str:
         """The verdict as one sentence."""
-        if self.failed:
+        if self.failed and not self.observed:
             return self.failed.text
+        if self.failed:
+            return f"{self.rack} is only observed; enforced, it would be rejected: {self.failed.text}"
         return f"{self.announcement.prefix} from {self.node or self.announcement.peer} is accepted"
 
     def refused(self, check: Check) -> "Verdict":
@@ -109,8 +124,11 @@ def judge(rules: Rules, allocations: Allocations, announcement: Announcement) ->
     rack = rules.rack_of(announcement.peer)
     node = allocations.node_at(announcement.peer) if rack else None
     checks = tuple(_node_checks(rules, allocations, announcement, rack, node))
+    bounds = _bounds_check(rules, allocations, announcement, rack)
     kind = _kind(allocations, announcement.prefix, node)
-    return Verdict(announcement, node.name if node else None, rack, kind, checks)
+    if bounds and bounds.ok and kind != "pod":
+        kind = "vip" if _is_vip(allocations, announcement.prefix) else "pod"
+    return Verdict(announcement, node.name if node else None, rack, kind, checks, bounds)
 
 
 def _judge_pair(rules: Rules, allocations: Allocations, announcement: Announcement) -> Verdict:
@@ -140,6 +158,46 @@ def _kind(allocations: Allocations, prefix: Network, node: NodeAllocation | None
     if node and prefix in node.announces:
         return "pod"
     return "vip" if allocations.vip_pool_of(prefix) else None
+
+
+def _is_vip(allocations: Allocations, prefix: Network) -> bool:
+    return prefix.prefixlen == prefix.max_prefixlen and allocations.vip_pool_of(prefix) is not None
+
+
+def _bounds_check(
+    rules: Rules, allocations: Allocations, announcement: Announcement, rack: str | None
+) -> Check | None:
+    if rack is None or rack not in rules.observed:
+        return None
+    if beyond := _beyond(rules, allocations, announcement, rack):
+        return Check("bounds", False, beyond)
+    return Check(
+        "bounds", True, f"{announcement.prefix} is within the bounds of {rack}, which is only observed"
+    )
+
+
+def _beyond(rules: Rules, allocations: Allocations, announcement: Announcement, rack: str) -> str | None:
+    """Why an announcement would be rejected though its rack is only observed."""
+    prefix, next_hop = announcement.prefix, announcement.next_hop
+    version = prefix.version
+    if version not in rules.versions:
+        return f"{prefix} is IPv{version}, which this instance does not carry"
+    if not any(match.covers(prefix) for match in inside(rules.instance.racks[rack], version)):
+        return f"{prefix} is in none of the prefixes that `observe` of {rack} names"
+    if taken := rules.reserved(allocations).of(prefix):
+        return f"{prefix} is, holds or is a part of {taken.text}, which only its owner may announce"
+    hops = rules.next_hops(rack, version)
+    if not hops:
+        return (
+            f"{rack} has neither a range nor `next_hops` of IPv{version}: {prefix} can have no next hop there"
+        )
+    if next_hop is not None and next_hop not in hops:
+        return f"{prefix} has next hop {next_hop}, which is none of {rack}'s"
+    if announcement.as_path:
+        return f"{prefix} has AS_PATH {announcement.as_path}: it is no route of the node's own"
+    if announcement.originator_id == str(rules.instance.router_id):
+        return f"{prefix} is a route of this speaker that comes back to it"
+    return None
 
 
 def _tor_check(rules: Rules, rack: str, announcement: Announcement) -> Check:

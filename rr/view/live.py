@@ -6,7 +6,7 @@ moment of an event, so a route that the engine holds and the rules refuse shows 
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -42,6 +42,12 @@ class Heard:
     since: float
     stale: bool = False
     reason: Reason | None = None
+    """Why it is rejected; of an accepted path, why it would be if its rack was not only observed."""
+
+    @property
+    def observed(self) -> bool:
+        """Whether it passes only because its rack is observed."""
+        return self.accepted and self.reason is not None
 
 
 @dataclass(slots=True)
@@ -227,13 +233,14 @@ class LiveView:
         peer.heard[announcement.prefix] = heard
         if event.stale == peer.up:
             self.doubtful.add(peer.address)
+        again = same and before is not None and before.accepted == event.accepted
         if event.accepted:
             if str(self.rules.instance.cluster_id) in announcement.cluster_list:
                 self.looped.add((announcement.peer, announcement.prefix))
             self.crossings.route_moved(peer.address, time.monotonic())
-            self._accepted(heard)
+            self._accepted(heard, again=again)
         else:
-            self._rejected(heard, again=same and before is not None and not before.accepted)
+            self._rejected(heard, again=again)
 
     def _stale_ended(self, peer: Peer, prefix: Network) -> None:
         """The time of a restarting peer is over, or it is back and did not announce the prefix again."""
@@ -241,10 +248,16 @@ class LiveView:
         if not peer.up and not peer.heard:
             del self.peers[peer.address]
 
-    def _accepted(self, heard: Heard) -> None:
+    def _accepted(self, heard: Heard, *, again: bool) -> None:
         announcement = heard.announcement
-        self.violations.ended(announcement.peer, announcement.prefix)
         self._settle_reflecting(announcement)
+        if self.rules.rack_of(announcement.peer) in self.rules.observed:
+            verdict = self.judge(announcement)
+            if verdict.observed and verdict.objection:
+                heard.reason = verdict.objection
+                self._violation(verdict, verdict.objection, again=again)
+                return
+        self.violations.ended(announcement.peer, announcement.prefix)
 
     def _rejected(self, heard: Heard, *, again: bool) -> None:
         self._settle_reflecting(heard.announcement)
@@ -257,13 +270,19 @@ class LiveView:
             # The engine is about to learn of a grant, or the session is going down.
             self.violations.ended(heard.announcement.peer, heard.announcement.prefix)
             return
-        peer, prefix = heard.announcement.peer, heard.announcement.prefix
-        self.violations.ended(peer, prefix, but=verdict.reason)
-        known = self.violations.kept.get((peer, prefix, verdict.reason))
+        self._violation(verdict, verdict.reason, again=again)
+
+    def _violation(self, verdict: Verdict, reason: Reason, *, again: bool) -> None:
+        """Count what is rejected, or would be if the rack was not only observed, unless it is the same once more."""
+        peer, prefix, enforced = verdict.announcement.peer, verdict.announcement.prefix, not verdict.observed
+        self.violations.ended(peer, prefix, but=(reason, enforced))
+        known = self.violations.kept.get((peer, prefix, reason, enforced))
         if again and known and known.active:
             return
-        if self.violations.seen(peer, prefix, verdict.node, verdict.reason, verdict.text, time.time()):
-            self._say("violation", str(peer), f"rejected: {verdict.text}")
+        text = verdict.failed.text if verdict.failed else verdict.text
+        if self.violations.seen(peer, prefix, verdict.node, reason, text, time.time(), enforced=enforced):
+            outcome = "rejected" if enforced else f"passes while {verdict.rack} is observed"
+            self._say("violation", str(peer), f"{outcome}: {text}")
 
     def _settle_reflecting(self, announcement: Announcement) -> None:
         """A peer that announces the prefix properly again is no reason any more to withhold it."""
@@ -281,15 +300,22 @@ class LiveView:
             peer.heard.pop(prefix, None)
         self.reflecting.discard((address, prefix))
 
+    def reassess(self) -> None:
+        """Look again at what passes in observed racks: other allocations can make it someone's own without an event."""
+        for peer, heard in self.heard():
+            if heard.accepted and (heard.reason or self.rules.rack_of(peer.address) in self.rules.observed):
+                heard.reason = None
+                self._accepted(heard, again=True)
+
     # What the rules say
 
     def judge(self, announcement: Announcement) -> Verdict:
         """The verdict of the rules in force; a prefix that was the node's once is called revoked."""
         verdict = judge(self.rules, self.allocations, announcement)
         pair = (verdict.node or "", announcement.prefix)
-        if verdict.reason is Reason.NOT_ALLOCATED and pair in self._once_owned:
+        if verdict.objection is Reason.NOT_ALLOCATED and pair in self._once_owned:
             return verdict.because(Reason.REVOKED, f"{announcement.prefix} was taken from {verdict.node}")
-        if verdict.accepted and (peer := self._reflects(verdict)):
+        if verdict.failed is None and (peer := self._reflects(verdict)):
             text = f"{announcement.prefix} is withheld from {verdict.node}, which reflects it or its pool from {peer}"
             return verdict.refused(Check("reflected", False, text, Reason.REFLECTED))
         return verdict
@@ -349,6 +375,14 @@ class LiveView:
     def established(self) -> list[Address]:
         """The peers whose session is up."""
         return [peer.address for peer in self.peers.values() if peer.up]
+
+    def passing(self) -> Mapping[str, int]:
+        """The racks that are only observed, and how many routes of each pass that would be rejected."""
+        found = dict.fromkeys(self.rules.observed, 0)
+        for peer in self.peers.values():
+            if (rack := self.rules.rack_of(peer.address)) in found:
+                found[rack] += sum(heard.observed for heard in peer.heard.values())
+        return found
 
     def heard(self) -> Iterator[tuple[Peer, Heard]]:
         """Everything announced, accepted or not."""

@@ -54,10 +54,11 @@ def accepted_paths(view: LiveView) -> dict[Network, list[Path]]:
 
 
 def _kind(view: LiveView, heard: Heard) -> str:
-    prefix = heard.announcement.prefix
-    if prefix.prefixlen == prefix.max_prefixlen and view.allocations.owner_of(prefix) is None:
-        return "vip"
-    return "pod"
+    """What the engine's rules make of it; in an observed rack a host route need not be a VIP to be accepted."""
+    prefix, known = heard.announcement.prefix, view.allocations
+    if prefix.prefixlen < prefix.max_prefixlen or known.owner_of(prefix):
+        return "pod"
+    return "vip" if not heard.reason or known.vip_pool_of(prefix) else "pod"
 
 
 def routes(view: LiveView, prefix: str | None) -> list[Row]:
@@ -88,6 +89,7 @@ def _route(view: LiveView, path: Path, *, best: bool) -> Row:
         "since": clock.text(path.heard.since),
         "peer": str(path.peer.address),
         "stale": path.heard.stale,
+        "observed": path.heard.observed,
     }
 
 
@@ -118,6 +120,7 @@ def _peer(view: LiveView, peer: Peer, advertised: int) -> Row:
         "rejected": len(peer.heard) - accepted,
         "advertised": advertised,
         "stale": sum(heard.stale for heard in peer.heard.values()),
+        "observed": sum(heard.observed for heard in peer.heard.values()),
     }
 
 
@@ -177,20 +180,23 @@ def counts(views: Iterable[LiveView]) -> Mapping[str, list[Row]]:
     peers_: Counter[tuple[str, str | None, str, str]] = Counter()
     routes_: Counter[tuple[str, str]] = Counter()
     rejected: Counter[tuple[str, str]] = Counter()
-    totals: Counter[tuple[str, str]] = Counter()
+    totals: Counter[tuple[str, str, bool]] = Counter()
+    observed: Counter[tuple[str, str, str]] = Counter()
     for view in views:
         for address in view.rules.configured():
             if address not in view.peers:
                 peers_[view.instance, view.rack(address), str(view.role(address)), "idle"] += 1
         for peer in view.peers.values():
             peers_[view.instance, view.rack(peer.address), str(view.role(peer.address)), peer.state] += 1
-        for _, heard in view.heard():
+        for peer, heard in view.heard():
             if heard.accepted:
                 routes_[view.instance, _kind(view, heard)] += 1
+                if heard.reason:
+                    observed[view.instance, view.rack(peer.address) or "", str(heard.reason)] += 1
             elif heard.reason:
                 rejected[view.instance, str(heard.reason)] += 1
-        for reason, count in view.violations.totals.items():
-            totals[view.instance, str(reason)] += count
+        for (reason, enforced), count in view.violations.totals.items():
+            totals[view.instance, str(reason), enforced] += count
     return {
         "peers": [
             {"instance": i, "rack": rack or "", "role": role, "state": state, "count": count}
@@ -198,5 +204,18 @@ def counts(views: Iterable[LiveView]) -> Mapping[str, list[Row]]:
         ],
         "routes": [{"instance": i, "kind": kind, "count": count} for (i, kind), count in routes_.items()],
         "rejected": [{"instance": i, "reason": reason, "count": n} for (i, reason), n in rejected.items()],
-        "violations": [{"instance": i, "reason": reason, "count": n} for (i, reason), n in totals.items()],
+        "violations": _totals(totals, enforced=True),
+        "observed_violations": _totals(totals, enforced=False),
+        "observed": [
+            {"instance": i, "rack": rack, "reason": reason, "count": n}
+            for (i, rack, reason), n in observed.items()
+        ],
     }
+
+
+def _totals(totals: Mapping[tuple[str, str, bool], int], *, enforced: bool) -> list[Row]:
+    return [
+        {"instance": i, "reason": reason, "count": n}
+        for (i, reason, rejected), n in totals.items()
+        if rejected is enforced
+    ]

@@ -1,4 +1,6 @@
-"""Announcements that were rejected: who, what, why, how often, and whether it is still going on."""
+"""Announcements that were rejected, or would be if their rack was not only observed: who, what, why, how often, and
+whether it is still going on.
+"""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ REMEMBERED = 10_000
 
 @dataclass(slots=True)
 class Violation:
-    """One kind of rejected announcement: the same peer, prefix and reason."""
+    """One kind of announcement against the rules: the same peer, prefix, reason and outcome."""
 
     prefix: Network
     peer: Address
@@ -22,6 +24,8 @@ class Violation:
     text: str
     first_seen: float
     last_seen: float
+    enforced: bool = True
+    """Whether it was rejected; else it passed, since its rack is observed."""
     count: int = 1
     active: bool = True
 
@@ -31,36 +35,52 @@ class Violations:
     """The violations of one instance; the oldest ended ones are forgotten first."""
 
     instance: str
-    kept: dict[tuple[Address, Network, Reason], Violation] = field(default_factory=dict)
-    totals: Counter[Reason] = field(default_factory=Counter)
+    kept: dict[tuple[Address, Network, Reason, bool], Violation] = field(default_factory=dict)
+    totals: Counter[tuple[Reason, bool]] = field(default_factory=Counter)
+    """How often something was rejected, or (False) passed, for each reason."""
+    _active: dict[tuple[Address, Network], set[tuple[Reason, bool]]] = field(default_factory=dict)
+    """What goes on: reasons and outcomes by peer and prefix."""
 
     def seen(
-        self, peer: Address, prefix: Network, node: str | None, reason: Reason, text: str, at: float
+        self,
+        peer: Address,
+        prefix: Network,
+        node: str | None,
+        reason: Reason,
+        text: str,
+        at: float,
+        *,
+        enforced: bool = True,
     ) -> Violation | None:
         """Count one; return it where it is the first of its kind."""
-        self.totals[reason] += 1
-        key = (peer, prefix, reason)
+        self.totals[reason, enforced] += 1
+        self._active.setdefault((peer, prefix), set()).add((reason, enforced))
+        key = (peer, prefix, reason, enforced)
         known = self.kept.get(key)
         if known:
             known.count += 1
             known.last_seen, known.active, known.text, known.node = at, True, text, node
             return None
         self._make_room()
-        self.kept[key] = Violation(prefix, peer, node, reason, text, at, at)
+        self.kept[key] = Violation(prefix, peer, node, reason, text, at, at, enforced)
         return self.kept[key]
 
-    def ended(self, peer: Address, prefix: Network, but: Reason | None = None) -> None:
-        """The announcement is gone, or is rejected for another reason now (`but`)."""
-        for reason in Reason:
-            known = self.kept.get((peer, prefix, reason))
-            if known and reason is not but:
-                known.active = False
+    def ended(self, peer: Address, prefix: Network, but: tuple[Reason, bool] | None = None) -> None:
+        """The announcement is gone, or goes on for another reason or with another outcome now (`but`)."""
+        going_on = self._active.pop((peer, prefix), None)
+        for kind in going_on or ():
+            if kind == but:
+                self._active[peer, prefix] = {kind}
+            else:
+                self.kept[peer, prefix, *kind].active = False
 
     def _make_room(self) -> None:
         if len(self.kept) < REMEMBERED:
             return
         ended = next((key for key, violation in self.kept.items() if not violation.active), None)
-        del self.kept[ended or next(iter(self.kept))]
+        key = peer, prefix, reason, enforced = ended or next(iter(self.kept))
+        del self.kept[key]
+        self._active.get((peer, prefix), set()).discard((reason, enforced))
 
     def rows(self) -> list[dict[str, Any]]:
         """The violations for JSON, the latest first."""
@@ -76,6 +96,7 @@ class Violations:
                 "first_seen": clock.text(v.first_seen),
                 "last_seen": clock.text(v.last_seen),
                 "active": v.active,
+                "enforced": v.enforced,
             }
             for v in sorted(self.kept.values(), key=lambda v: v.last_seen, reverse=True)
         ]

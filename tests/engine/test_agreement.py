@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from operator import attrgetter
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -24,10 +25,10 @@ from rr.engine.speaker import FAMILIES
 from rr.ipam.allocations import Allocations, NodeAllocation, VipPool
 from rr.net import Address, Network
 from rr.policy.rules import PAIR_PREFERENCE, Rules
-from rr.policy.verdict import Announcement, Reason, judge
+from rr.policy.verdict import Announcement, Reason, Verdict, judge
 from tests.engine import wire
 from tests.engine.conftest import Reflector, loopback_instance, reflecting
-from tests.engine.speaker import PATIENCE, Speaker
+from tests.engine.speaker import PATIENCE, Speaker, eventually
 from tests.engine.wire import Attributes
 from tests.unit.policy.worlds import networks
 
@@ -36,6 +37,8 @@ HOSTS: tuple[Address, ...] = tuple(
     ip_address(text) for text in ("127.2.1.11", "127.2.1.12", "127.2.2.11", "127.2.2.12", "127.2.1.200")
 )
 """Every node dials from one of these; the last is never anybody's."""
+CLUSTER = "10.0.0.11"
+"""The reflector's cluster id."""
 HALF: Address = ip_address("127.9.0.1")
 """The other half of the pair, which hands on what nodes announced to it."""
 EXTRA: tuple[Address, ...] = tuple(ip_address(f"fd00:2::{number}") for number in (1, 2, 3))
@@ -47,9 +50,15 @@ POOLS = networks("10.100.0.0/24", "10.102.0.7/32", "fd00:100::/112")
 TRIED = networks(
     *map(str, OWNED),
     "0.0.0.0/0", "::/0", "10.244.1.0/25", "10.244.1.128/25", "10.244.0.0/23", "10.244.1.7/32", "10.99.0.0/24",
+    "10.244.77.0/24", "10.244.77.1/32", "10.244.0.0/16", "fd00:10:7::/64",
     "10.100.0.0/24", "10.100.0.1/32", "10.100.0.255/32", "10.102.0.7/32", "10.100.0.0/25",
     "fd00:10:1::/65", "fd00:10::/32", "fd00:100::5/128", "fd00:100::/112",
 )  # fmt: skip
+BOUNDS = {
+    "prefixes": ["10.244.0.0/16", "10.100.0.0/24", "10.102.0.0/28", "fd00:10::/32", "fd00:100::/64"],
+    "next_hops": ["fd00:2::/120"],
+}
+"""What passes in a rack that is observed."""
 AS_PATHS: tuple[wire.Segments, ...] = (
     ((wire.SEQUENCE, (65001,)),),
     ((wire.SEQUENCE, (64512,)),),
@@ -64,11 +73,13 @@ SPOOFED = ("0:1", "0:1000", "0:0", "0:65535", "0:32768")
 
 @dataclass(frozen=True)
 class Trial:
-    """Who owns what, what is said, and who owns what afterwards."""
+    """Who owns what and which racks are observed, what is said, and the same of who owns what afterwards."""
 
     before: Allocations
     after: Allocations
     said: dict[tuple[Address, Network], Attributes] = field(repr=True)
+    observed: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+    """The racks that are only observed, before and after."""
 
 
 @st.composite
@@ -88,6 +99,19 @@ def owned(draw: st.DrawFn, hosts: dict[str, tuple[Address, ...]]) -> Allocations
     return Allocations(
         nodes, tuple(VipPool((pool,), draw(some)) for pool in pools if draw(st.integers(0, 3)))
     )
+
+
+def reflected_by(sender: Address) -> str:
+    """The ORIGINATOR_ID of what a node reflects: another for each, so that it tells who did."""
+    return f"10.9.{str(sender).partition('.2.')[2]}"
+
+
+def observing(observed: frozenset[str]) -> dict[str, Any]:
+    """The racks of the instance, some of them observed."""
+    racks: dict[str, Any] = loopback_instance().model_dump()["racks"]
+    for name in observed:
+        racks[name] |= {"enforce": "observe", "observe": BOUNDS}
+    return racks
 
 
 @st.composite
@@ -110,7 +134,7 @@ def attributes(draw: st.DrawFn, sender: Address, prefix: Network) -> Attributes:
         med=draw(st.sampled_from((None, 0, 4000))),
         local_pref=draw(st.sampled_from((0, 100, 4294967295))),
         communities=draw(st.frozensets(st.sampled_from((*WELL_KNOWN, *SPOOFED)), max_size=4)),
-        originator_id="10.9.9.9" if wrong == "reflected" else None,
+        originator_id=reflected_by(sender) if wrong == "reflected" else None,
         cluster_list=("10.0.0.11",) if wrong == "loop" else ("10.9.9.8",) if wrong == "reflected" else (),
     )
 
@@ -127,7 +151,8 @@ def trials(draw: st.DrawFn) -> Trial:
         for sender in (*HOSTS, HALF)
         for prefix in draw(st.lists(st.sampled_from(TRIED), unique=True, min_size=3, max_size=10))
     }
-    return Trial(draw(owned(hosts)), draw(owned(hosts)), said)
+    some = st.frozensets(st.sampled_from(("rack-1", "rack-2")))
+    return Trial(draw(owned(hosts)), draw(owned(hosts)), said, (draw(some), draw(some)))
 
 
 # What must come of it
@@ -141,41 +166,60 @@ class Expected:
     allocations: Allocations
     said: dict[tuple[Address, Network], Attributes]
 
-    def verdicts(self) -> Iterator[tuple[Address, Network, Any]]:
+    def verdicts(self) -> Iterator[tuple[Address, Network, Verdict]]:
         for (sender, prefix), said in self.said.items():
             announced = Announcement(
                 sender, prefix, said.next_hop, said.as_text, said.originator_id, said.cluster_list
             )
             yield sender, prefix, judge(self.rules, self.allocations, announced)
 
-    def accepted(self) -> dict[tuple[Address, Network], str]:
-        """The rack of each accepted route. A prefix that a node also reflects is not its to announce for now."""
-        found = list(self.verdicts())
-        reflected = [(v.node, prefix) for _, prefix, v in found if v.reason is Reason.REFLECTED]
+    def accepted(self) -> dict[tuple[Address, Network], Verdict]:
+        """What passes. A prefix that a node also reflects is not its to announce for now, unless it is observed."""
         return {
-            (sender, prefix): v.rack
-            for sender, prefix, v in found
-            if v.accepted
-            and not any(v.node == node and self._withheld(v, prefix, other) for node, other in reflected)
+            (sender, prefix): v
+            for sender, prefix, v in self.verdicts()
+            if v.accepted and (within(v) or not self._is_withheld(v, prefix))
         }
 
-    def _withheld(self, verdict: Any, prefix: Network, reflected: Network) -> bool:
+    def _is_withheld(self, verdict: Verdict, prefix: Network) -> bool:
+        reflected = [(v.node, other) for _, other, v in self.verdicts() if v.reason is Reason.REFLECTED]
+        return any(
+            verdict.node == node and self._withheld(verdict, prefix, other) for node, other in reflected
+        )
+
+    def _withheld(self, verdict: Verdict, prefix: Network, reflected: Network) -> bool:
         """A reflected VIP takes its whole pool from the node."""
         if verdict.kind == "pod":
             return prefix == reflected
         return any(
             overlap(pool, prefix) and overlap(pool, reflected)
-            for pool in self.allocations.pools_for(verdict.node)
+            for pool in self.allocations.pools_for(verdict.node or "")
         )
 
     def at(self, receiver: Address) -> set[tuple[Address, Network]]:
-        """What a ToR with enough paths must hold, by DESIGN: its own rack's routes, and every path of a VIP."""
+        """What a ToR with enough paths must hold, by DESIGN: its own rack's routes, and every path of a VIP.
+
+        Not what went through our own cluster already (RFC 4456, section 8): the engine passes it on to nobody.
+        """
         rack = self.rules.rack_of_tor(receiver)
         return {
             (sender, prefix)
-            for (sender, prefix), home in self.accepted().items()
-            if home == rack or self.allocations.vip_pool_of(prefix)
+            for (sender, prefix), v in self.accepted().items()
+            if (v.rack == rack or v.kind == "vip") and CLUSTER not in self.said[sender, prefix].cluster_list
         }
+
+    def passing(self) -> set[tuple[str, str]]:
+        """What the operator is shown of observed racks: prefix and peer."""
+        return {
+            (str(prefix), str(sender))
+            for (sender, prefix), v in self.accepted().items()
+            if v.observed or self._is_withheld(v, prefix)
+        }
+
+
+def within(verdict: Verdict) -> bool:
+    """Whether an announcement is within the bounds of an observed rack."""
+    return verdict.bounds is not None and verdict.bounds.ok
 
 
 async def table(engine: Engine) -> set[tuple[Address, Network]]:
@@ -221,10 +265,17 @@ class Check:
         for tor in self.tors:
             assert self._at(tor) == expected.at(tor.address), tor.address
             self._attributes_at(tor)
+        shown = expected.passing()
+        await eventually(lambda: self._shown() == shown, f"exactly {shown} are shown to pass")
+
+    def _shown(self) -> set[tuple[str, str]]:
+        rows = self.reflector.runner.view.violations.rows()
+        return {(row["prefix"], row["peer"]) for row in rows if row["active"] and not row["enforced"]}
 
     def _sender(self, got: Attributes) -> Address:
         """Who announced a path: a reflector says so in ORIGINATOR_ID."""
         known = {speaker.router_id: speaker.address for speaker in self.reflector.speakers}
+        known |= {reflected_by(address): address for address in HOSTS}
         # A reflected route is there for a moment under somebody else's id, until the policy is edited.
         return known.get(got.originator_id or "", ip_address("192.0.2.255"))
 
@@ -243,7 +294,7 @@ class Check:
                 local_pref=PAIR_PREFERENCE if self._sender(got) == HALF else 100,
                 communities=kept,
                 originator_id=got.originator_id,
-                cluster_list=("10.0.0.11",),
+                cluster_list=(CLUSTER, *announced.cluster_list),
             )
 
 
@@ -262,10 +313,12 @@ def test_the_engine_and_the_tors_hold_exactly_what_the_verdicts_accept(
 
 
 async def tried(short_dir: Path, program: Program, trial: Trial) -> None:
-    instance = loopback_instance()
+    before, after = (loopback_instance(observing(names)) for names in trial.observed)
+    instance = before
     async with AsyncExitStack() as stack:
         reflector = await stack.enter_async_context(
-            reflecting(instance, short_dir, program, trial.before, HALF)
+            # A folder for each: the roster of the one before would make this one's start a restart.
+            reflecting(instance, Path(mkdtemp(dir=short_dir)), program, trial.before, HALF)
         )
         tors = [await reflector.dial(tor, add_paths=True) for tor in Rules(instance).tors()]
         speakers = {address: await reflector.dial(address) for address in (*HOSTS, HALF)}
@@ -281,5 +334,10 @@ async def tried(short_dir: Path, program: Program, trial: Trial) -> None:
         await check.settled(trial.after)
         await reflector.applied()
         await check.settled(trial.after)
+        reflector.configure(racks=after.model_dump()["racks"])
+        check.rules = Rules(reflector.instance, HALF)
+        await reflector.applied()
+        await check.settled(trial.after)
+        assert not any(speaker.closed.is_set() for speaker in reflector.speakers)
         for tor in tors:
             assert not [p for p in tor.ever if p.prefixlen == 0]

@@ -7,13 +7,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from rr.engine import policy as encode
-from rr.engine.client import Engine
+from rr.engine import speaker
+from rr.engine.client import EXPORT, IMPORT, Engine
 from rr.engine.pb import gobgp_pb2 as pb
 from rr.engine.process import EngineProcess
 from rr.engine.reconcile import Outcome, Reconciler
 from rr.net import Address
 from rr.policy.model import Action, PolicySet, Statement
-from tests.engine.conftest import loopback_instance, serving
+from tests.engine.conftest import loopback_instance, serving, setting_of
 from tests.unit.policy.worlds import World, allocations, later_than, worlds
 
 ENGINE = settings(
@@ -76,3 +77,16 @@ def test_a_statement_that_we_could_not_have_written_is_read_as_altered() -> None
     ):
         weaker = encode._statement(replace(statement, **{field: NOTHING[field]}))  # type: ignore[arg-type]
         assert encode._read_statement(weaker) != statement
+
+
+async def test_the_engine_drops_the_length_of_a_next_hops_prefix(engine: Engine) -> None:
+    """Whoever sends a range of next hops gets its first address, without an error: so addresses are sent."""
+    wide = pb.Conditions(next_hop_in_list=["10.2.0.0/24"])
+    statement = pb.Statement(
+        name="wide", conditions=wide, actions=pb.Actions(route_action=pb.ROUTE_ACTION_ACCEPT)
+    )
+    await engine.start(speaker.global_message(setting_of(loopback_instance()).plan.identity))
+    await engine.set_policies([], (pb.Policy(name=IMPORT, statements=[statement]), pb.Policy(name=EXPORT)))
+    await engine.assign(pb.POLICY_DIRECTION_IMPORT, IMPORT)
+    held = await engine.assignment(pb.POLICY_DIRECTION_IMPORT)
+    assert list(held.policies[0].statements[0].conditions.next_hop_in_list) == ["10.2.0.0"]

@@ -1,6 +1,7 @@
 """What the appliance says of itself: problems by severity, the one line of the check, and explanations."""
 
 import asyncio
+import copy
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -145,7 +146,7 @@ async def test_all_answers_have_the_documented_keys(appliance: Appliance) -> Non
     assert keys.faults("allocations.nodes", appliance.allocations()["nodes"]) == []
     assert keys.faults("allocations.vips", appliance.allocations()["vips"]) == []
     assert keys.faults("explain", appliance.explain("10.244.1.0/24", "node-1", None)) == []
-    assert status["instances"][0]["routes"] == {"accepted": 1, "rejected": 1}
+    assert status["instances"][0]["routes"] == {"accepted": 1, "rejected": 1, "observed": 0}
     assert status["instances"][0]["sessions"]["nodes"] == {"up": 1, "known": 1, "expected": 2}
 
 
@@ -347,3 +348,35 @@ async def test_an_unknown_instance_cannot_be_drained(appliance: Appliance) -> No
         await appliance.drain("other", None, force=False)
     with pytest.raises(NotFound, match="there is no instance other; it is one of main"):
         await appliance.undrain("other")
+
+
+async def test_of_an_observed_rack_it_is_said_what_would_be_rejected_and_what_enforcing_takes(
+    appliance: Appliance,
+) -> None:
+    observed = copy.deepcopy(MAIN)
+    observed["racks"]["rack-1"] |= {"enforce": "observe", "observe": {"prefixes": ["10.244.0.0/16"]}}
+    values = appliance.settings.model_dump(mode="json")
+    lenient = Config.model_validate({**values, "instances": {"main": observed}})
+    runner = appliance.instances["main"]
+    runner.configure(Setting(lenient.instances["main"], plans(lenient)["main"]))
+    strict, appliance.settings = appliance.settings, lenient
+    read(appliance, OWNED)
+    runner.view.apply(PeerChanged(NODE, "established", "10.2.0.11", 64512, False))
+    for prefix in (POD, FOREIGN):
+        runner.view.apply(RouteSeen(Announcement(NODE, prefix, NODE), True, 100, False))
+    status = appliance.status()
+    assert status["instances"][0]["routes"] == {"accepted": 2, "rejected": 0, "observed": 1}
+    assert status["instances"][0]["observed"] == [{"rack": "rack-1", "routes": 1}]
+    assert said(appliance) == []
+    assert appliance.check()["exit"] == 0
+    assert "rack-1 of main is only observed, routes that would be rejected: 1" in appliance.check()["line"]
+    told = appliance.explain("10.244.2.0/24", "node-1", None)
+    assert keys.faults("explain", told) == []
+    assert (told["accepted"], told["reason"], told["objection"]) == (True, None, "foreign-prefix")
+    assert [row["observed"] for row in appliance.routes(None)] == [False, True]
+    changes = appliance.difference(strict).changes
+    assert changes[-1] == (
+        "rack-1 of main is enforced: no session is reset; routes that pass now and are rejected then: 1 "
+        "(`rrctl violations --passing`)"
+    )
+    assert appliance.difference(strict).resets == ()

@@ -336,7 +336,8 @@ def _lacking(view: LiveView, missing: frozenset[str]) -> frozenset[Network]:
         return frozenset()
     announced: dict[Network, frozenset[str]] = {}
     for prefix, paths in accepted_paths(view).items():
-        direct = [path for path in paths if path.kind and not path.lent]
+        # What passes only because its rack is observed is not the nodes' by the filter that it would meet there.
+        direct = [path for path in paths if path.kind and not (path.lent or path.heard.observed)]
         announced[prefix] = frozenset(_names(view, [path.peer.address for path in direct]))
     return lending.lacking(missing, announced)
 

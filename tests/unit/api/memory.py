@@ -55,7 +55,8 @@ STATUS: Row = {
                 "repairs": 0},
             "sessions": {"nodes": {"up": 1, "known": 2, "expected": 2}, "tors": {"up": 1, "expected": 1},
                 "pair": {"up": 0, "expected": 0}},
-            "routes": {"accepted": 3, "rejected": 1},
+            "routes": {"accepted": 3, "rejected": 1, "observed": 0},
+            "observed": [],
         }
     ],
     "floating": [{"instance": "main", "address": "10.0.0.10", "here": True}],
@@ -93,7 +94,7 @@ def event(number: int, kind: str = "session") -> Row:
 VIOLATION: Row = {
     "instance": "main", "prefix": "10.101.1.0/24", "peer": "10.2.0.3", "node": "node-2",
     "reason": "foreign-prefix", "text": "10.101.1.0/24 is node-1's.", "count": 4, "first_seen": BEFORE,
-    "last_seen": NOON, "active": True,
+    "last_seen": NOON, "active": True, "enforced": True,
 }  # fmt: skip
 
 PROBLEM = Problem(
@@ -245,6 +246,8 @@ class MemoryAppliance:
             ],
             "rejected": [{"instance": "main", "reason": "foreign-prefix", "count": 1}],
             "violations": [{"instance": "main", "reason": "foreign-prefix", "count": 4}],
+            "observed": [{"instance": "main", "rack": "rack-1", "reason": "unknown-node", "count": 2}],
+            "observed_violations": [{"instance": "main", "reason": "unknown-node", "count": 5}],
             "allocations": [{"kind": "node", "count": 2}, {"kind": "node-prefix", "count": 2}],
             "ipam_sources": SOURCES,
             "quarantines": [{"instance": "main", "reason": "flapping", "count": 3}],

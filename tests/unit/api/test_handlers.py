@@ -83,7 +83,7 @@ async def test_routes_of_a_prefix_and_those_that_hold_an_address(
     [
         (
             "violations?color=red",
-            "/api/v1/violations has no parameter 'color'; it knows instance, node, peer, prefix, reason",
+            "/api/v1/violations has no parameter 'color'; it knows instance, node, peer, prefix, reason, enforced",
         ),
         ("status?x=1", "/api/v1/status has no parameter 'x'; it takes none"),
         ("peers?role=spine", "'spine' is not a role; it is one of node, tor, pair"),

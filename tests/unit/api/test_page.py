@@ -73,6 +73,14 @@ async def test_problems_are_on_top(served: Serving) -> None:
     assert "no such file" in text
 
 
+async def test_what_passes_in_an_observed_rack_has_a_table_of_its_own(served: Serving) -> None:
+    assert "while their rack is observed" not in (await served.ask("/")).text
+    served.appliance.violation_rows[0]["enforced"] = False
+    text = (await served.ask("/")).text
+    assert "Nothing was rejected." in text
+    assert text.index("while their rack is observed") < text.index("10.101.1.0/24")
+
+
 async def test_an_empty_appliance_has_a_page_too(served: Serving) -> None:
     appliance = served.appliance
     appliance.peer_rows, appliance.violation_rows, appliance.event_rows = [], [], []

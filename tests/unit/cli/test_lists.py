@@ -219,3 +219,40 @@ def test_node_down_says_what_it_did(rrd: Background, rrctl: Rrctl) -> None:
     assert again.out == "node-2 has no session and no routes; nothing was done.\n"
     assert rrctl("node", "down", "nobody").code == 1
     assert faults("node.down", json.loads(rrctl("-o", "json", "node", "down", "node-1").out)) == []
+
+
+def test_what_passes_in_an_observed_rack_is_told_apart_from_what_is_rejected(
+    rrd: Background, rrctl: Rrctl
+) -> None:
+    assert "OUTCOME" not in rrctl("violations").out
+    passes = {**rrd.appliance.violation_rows[0], "prefix": "10.244.77.0/24", "enforced": False}
+    rrd.appliance.violation_rows.append(passes)
+    lines = [line.split() for line in rrctl("violations").out.splitlines()]
+    assert [line[-1] for line in lines] == ["OUTCOME", "rejected", "passes"]
+    for option, prefixes in (("--passing", ["10.244.77.0/24"]), ("--rejected", ["10.101.1.0/24"])):
+        rows = json.loads(rrctl("--output", "json", "violations", option).out)
+        assert [row["prefix"] for row in rows] == prefixes
+    rrd.appliance.violation_rows.pop()
+    assert rrctl("violations", "--passing").err == "Nothing passes that would be rejected.\n"
+
+
+def test_status_and_peers_count_what_would_be_rejected(rrd: Background, rrctl: Rrctl) -> None:
+    rrd.appliance.status_row["instances"][0]["observed"] = [{"rack": "rack-1", "routes": 1}]
+    lines = rrctl("status").out.splitlines()
+    assert "observed       rack-1 of main is not enforced, would be rejected: 1 route" in lines
+    assert "OBS" not in rrctl("peers").out
+    rrd.appliance.peer_rows = [peer(1) | {"observed": 2}]
+    assert [line.split()[-1] for line in rrctl("peers").out.splitlines()] == ["OBS", "2"]
+
+
+def test_explain_says_what_would_reject_a_route_of_an_observed_rack(
+    rrd: Background, rrctl: Rrctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = rrd.appliance.explain("10.244.77.0/24", "node-1", None)
+    text = "rack-1 is only observed; enforced, it would be rejected: it is allocated to nobody"
+    judged |= {"observed": True, "objection": "not-allocated", "text": text}
+    monkeypatch.setattr(rrd.appliance, "explain", lambda *_: judged)
+    lines = rrctl("explain", "10.244.77.0/24", "--from", "node-1").out.splitlines()
+    assert lines[0].endswith(": accepted (not-allocated, but rack-1 is only observed)")
+    assert lines[1] == text
+    assert "It goes to:" in lines

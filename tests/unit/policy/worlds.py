@@ -100,7 +100,7 @@ class World:
             for prefix in pool.prefixes:
                 found |= {*_around(prefix), ip_network((prefix[-1], prefix.max_prefixlen))}
         for rack in self.instance.racks.values():
-            for prefix in rack.from_tors:
+            for prefix in (*rack.from_tors, *(rack.bounds.prefixes if rack.bounds else ())):
                 found |= set(_around(prefix))
         return sorted(found, key=lambda n: (n.version, int(n.network_address), n.prefixlen))
 
@@ -116,6 +116,11 @@ def _around(prefix: Network) -> Iterator[Network]:
 
 _FAMILIES = st.sampled_from((["ipv4"], ["ipv6"], ["ipv4", "ipv6"], ["ipv4", "ipv6"]))
 _FROM_TORS = ("0.0.0.0/0", "::/0", "10.99.0.0/24", "10.100.0.1/32", "fd00:99::/48")
+_BOUNDS = (
+    "10.244.0.0/16", "10.244.2.0/23", "10.244.2.128/25", "10.100.0.0/24", "10.101.0.0/16", "10.102.0.7/32",
+    "10.102.0.0/28", "192.0.2.0/24", "fd00:10::/32", "fd00:10:2::/63", "fd00:100::/64",
+)  # fmt: skip
+"""Of observed racks: around what is owned, inside it, and beside it."""
 _REFLECT = st.fixed_dictionaries(
     {
         "nodes": st.sampled_from(("rack", "all", "none")),
@@ -133,7 +138,16 @@ def _rack(draw: st.DrawFn, number: int, families: Sequence[str]) -> dict[str, An
     carried = [
         p for p in _FROM_TORS if (":" in p and "ipv6" in families) or (":" not in p and "ipv4" in families)
     ]
+    bounds = draw(st.lists(st.sampled_from(_BOUNDS), unique=True, min_size=1, max_size=3))
+    named = [f"fd00:2:{number}::/120", f"10.2.{number}.0/25"]
     return {
+        "enforce": draw(st.sampled_from((True, True, "observe"))),
+        "observe": {
+            "prefixes": bounds,
+            "next_hops": draw(
+                st.lists(st.sampled_from(named[1:]), max_size=1).map(lambda hops: [*named[:1], *hops])
+            ),
+        },
         "nodes": {"ranges": draw(st.sampled_from((ranges, ranges[:1], ranges[1:])))},
         "tors": [
             {"address": tor, "add_paths": draw(st.sampled_from((0, 2, 16)))}

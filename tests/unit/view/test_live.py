@@ -292,3 +292,90 @@ def test_a_node_with_too_many_prefixes_is_named() -> None:
     assert [text.rstrip(".") for text in picture.excesses()] == [
         "node-1 (10.2.0.11) announces 3 prefixes, rack-1 allows 2"
     ]
+
+
+@pytest.fixture
+def observed() -> Picture:
+    """A view of a rack that is only observed."""
+    rack = {
+        "nodes": {"ranges": ["10.2.0.0/24"]},
+        "tors": [{"address": "10.3.0.1"}],
+        "enforce": "observe",
+        "observe": {"prefixes": ["10.99.0.0/16", "10.244.0.0/16"]},
+    }
+    picture = Picture()
+    picture.rules = Rules(instance({"rack-1": rack}))
+    picture.become(NODE, "established")
+    picture.become(UNKNOWN, "established")
+    return picture
+
+
+def passing(view: Picture) -> set[tuple[str, str, str]]:
+    """What goes on and would be rejected: prefix, peer and reason."""
+    rows = view.violations.rows()
+    return {(r["prefix"], r["peer"], r["reason"]) for r in rows if r["active"] and not r["enforced"]}
+
+
+def test_what_passes_in_an_observed_rack_is_told_and_no_leak(observed: Picture) -> None:
+    observed.hear(NODE, OWN)
+    observed.hear(NODE, NOBODYS)
+    observed.hear(UNKNOWN, FOREIGN)
+    assert passing(observed) == {
+        ("10.99.0.0/24", "10.2.0.11", "not-allocated"),
+        ("10.244.2.0/24", "10.2.0.99", "unknown-node"),
+    }
+    assert observed.passing() == {"rack-1": 2}
+    assert observed.leaks() == observed.withheld() == set()
+    assert (
+        observed.texts("violation")[0]
+        == "passes while rack-1 is observed: 10.99.0.0/24 is allocated to nobody"
+    )
+    observed.hear(NODE, NOBODYS)
+    assert len(observed.texts("violation")) == 2
+    assert {row["count"] for row in observed.violations.rows()} == {1}
+
+
+def test_a_node_that_the_ipam_comes_to_know_is_no_violation_any_more_without_an_event(
+    observed: Picture,
+) -> None:
+    observed.hear(UNKNOWN, NOBODYS)
+    known = {"node-9": (["10.2.0.99"], ["10.99.0.0/24"])}
+    observed.allocations = allocations(known)
+    observed.reassess()
+    assert passing(observed) == set()
+    assert observed.passing() == {"rack-1": 0}
+
+
+def test_turning_enforcing_on_ends_what_passed_and_tells_what_is_rejected(observed: Picture) -> None:
+    observed.hear(UNKNOWN, NOBODYS)
+    observed.rules = Rules(instance())
+    assert observed.leaks() == {UNKNOWN}
+    observed.hear(UNKNOWN, NOBODYS, accepted=False)
+    assert passing(observed) == set()
+    assert observed.active() == {("10.99.0.0/24", "unknown-node")}
+    assert observed.leaks() == observed.withheld() == set()
+    assert observed.passing() == {}
+
+
+def test_turning_enforcing_off_makes_what_was_rejected_pass(observed: Picture) -> None:
+    lenient, observed.rules = observed.rules, Rules(instance())
+    observed.hear(UNKNOWN, NOBODYS, accepted=False)
+    observed.rules = lenient
+    assert observed.withheld() == set()
+    observed.hear(UNKNOWN, NOBODYS)
+    assert passing(observed) == {("10.99.0.0/24", "10.2.0.99", "unknown-node")}
+    assert [row["enforced"] for row in observed.violations.rows() if row["active"]] == [False]
+
+
+def test_a_node_of_an_observed_rack_that_reflects_its_prefix_keeps_it(observed: Picture) -> None:
+    observed.hear(NODE, OWN, originator_id="10.9.9.9")
+    assert observed.suspended() == frozenset()
+    assert passing(observed) == {("10.244.1.0/24", "10.2.0.11", "reflected")}
+    assert observed.leaks() == set()
+
+
+def test_a_withdrawal_ends_what_passed(observed: Picture) -> None:
+    observed.hear(UNKNOWN, NOBODYS)
+    observed.apply(RouteGone(UNKNOWN, NOBODYS))
+    assert passing(observed) == set()
+    assert observed.passing() == {"rack-1": 0}
