@@ -14,10 +14,10 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from rr.engine.pb import gobgp_pb2 as pb
 
 from rr.addresses import overlap
 from rr.engine.client import Engine
+from rr.engine.pb import gobgp_pb2 as pb
 from rr.engine.process import Program
 from rr.engine.speaker import FAMILIES
 from rr.ipam.allocations import Allocations, NodeAllocation, VipPool

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rr.engine.pb import gobgp_pb2 as pb
 
 from rr.engine import client, speaker
 from rr.engine import policy as encode
 from rr.engine.client import EXPORT, IMPORT, Engine
+from rr.engine.pb import gobgp_pb2 as pb
 from rr.engine.process import EngineProcess
 from rr.errors import EngineRefused, EngineUnavailable
 from rr.policy.model import PrefixMatch

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from rr.engine.pb import gobgp_pb2 as pb
 
 from rr.engine import policy as encode
 from rr.engine.client import Engine
+from rr.engine.pb import gobgp_pb2 as pb
 from rr.engine.process import EngineProcess
 from rr.engine.reconcile import Outcome, Reconciler
 from rr.net import Address

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rr.engine.pb import gobgp_pb2 as pb
 
 from rr.engine import policy as encode
 from rr.engine import reconcile, speaker
 from rr.engine.client import EXPORT, IMPORT, Engine
+from rr.engine.pb import gobgp_pb2 as pb
 from rr.engine.process import Program
 from rr.engine.reconcile import NeedsRestart, Outcome, Reconciler
 from rr.engine.speaker import NOBODY

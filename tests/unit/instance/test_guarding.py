@@ -7,9 +7,9 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
-from rr.engine.pb import gobgp_pb2 as pb
 
 from rr.engine.events import PeerChanged
+from rr.engine.pb import gobgp_pb2 as pb
 from rr.errors import EngineUnavailable
 from rr.guard import queues
 from rr.guard.quarantine import Offence
