@@ -45,7 +45,10 @@ def built(shared_net: Network) -> Pair:
     for name, address in (("rr-a", A), ("rr-b", B)):
         config = instances()
         # An FRR node whose session broke without a NOTIFICATION waits so long to be dialed (docs/engine.md).
-        config["main"] |= {"router_id": address, "graceful_restart": {"restart_time": 30, "deferral_time": 10}}
+        config["main"] |= {
+            "router_id": address,
+            "graceful_restart": {"restart_time": 30, "deferral_time": 10},
+        }
         made.append(Appliance(shared_net, name, address, instances=config, allocations=allocations()))
     a, b = made
     remotes = (a.remote(), b.remote())

@@ -7,6 +7,7 @@ import pytest
 
 from rr.engine.events import PeerChanged, RouteGone, RouteSeen
 from rr.net import Address
+from rr.policy.model import PrefixMatch
 from rr.policy.rules import Rules
 from rr.policy.verdict import Announcement, Reason
 from rr.view.live import LiveView
@@ -379,3 +380,20 @@ def test_a_withdrawal_ends_what_passed(observed: Picture) -> None:
     observed.apply(RouteGone(UNKNOWN, NOBODYS))
     assert passing(observed) == set()
     assert observed.passing() == {"rack-1": 0}
+
+
+def test_who_announces_a_vip_is_known_once_everything_was_looked_at(view: Picture) -> None:
+    exactly, pool = PrefixMatch.hosts_of(VIP), PrefixMatch.hosts_of(networks("10.100.0.0/24")[0])
+    view.become(OTHER, "established")
+    view.hear(NODE, VIP, accepted=False)
+    view.hear(OTHER, VIP_2)
+    assert view.announcers(frozenset({exactly})) is None
+    view.complete = True
+    assert view.announcers(frozenset({exactly})) == {NODE}
+    assert view.announcers(frozenset({pool})) == {NODE, OTHER}
+    assert view.announcers(frozenset({PrefixMatch.hosts_of(FOREIGN)})) == set()
+    view.counting = True
+    assert view.announcers(frozenset({exactly})) is None, "at a cold start of many routes are only counted"
+    view.counting = False
+    view.restarted()
+    assert view.announcers(frozenset({exactly})) is None
