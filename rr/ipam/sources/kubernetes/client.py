@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeAlias
@@ -163,6 +163,10 @@ class Client:
             await self.close()  # it may have been renewed, and so may ours
             right = "see that the kubeconfig names this server and the CA of its certificate"
             return NotTrusted(f"{self.server} cannot be trusted ({trouble})", right)
+        if isinstance(error, httpx2.LocalProtocolError):
+            await self.close()  # its file may have been read while it was written
+            wrong = f"the token that {self._place} has or names is none that can be sent"
+            return NotTrusted(wrong, "write the token into it, in one line")
         if isinstance(error, httpx2.ConnectTimeout | httpx2.PoolTimeout):
             why = f"no connection within {self._timeout:g} s"
         elif isinstance(error, httpx2.TimeoutException):
@@ -210,26 +214,28 @@ async def _lines(response: httpx2.Response) -> AsyncIterator[bytes]:
                 yield line
 
 
-def _certificate_trouble(error: BaseException | None) -> str | None:
-    """Why a certificate was refused, by whoever raised it first."""
-    while error:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return error.verify_message
-        if isinstance(error, ssl.SSLError) or (
-            isinstance(error, httpx2.ConnectError) and "SSL" in str(error)
-        ):
-            return (getattr(error, "reason", None) or str(error)).replace("_", " ").lower()
-        error = error.__cause__ or error.__context__
+def _certificate_trouble(error: BaseException) -> str | None:
+    """Why there is no TLS with this server, by whoever found out first; None: for another reason."""
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return cause.verify_message
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLError):
+            return (cause.reason or str(cause)).replace("_", " ").lower()
     return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _words(error: BaseException) -> str:
     """The reason in the system's words, where it has some."""
-    at: BaseException | None = error
-    while at:
-        if isinstance(at, OSError) and at.errno and at.errno > 0:
-            return os.strerror(at.errno).lower()
-        at = at.__cause__ or at.__context__
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.errno and cause.errno > 0:
+            return os.strerror(cause.errno).lower()
     text = str(error).strip("'\" .")
     return text.splitlines()[0] if text else type(error).__name__
 
