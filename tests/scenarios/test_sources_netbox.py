@@ -66,6 +66,7 @@ def started(shared_net: Network) -> Sourced:
         "owner": "k8s_node",
         "vips": {"role": "vip"},
         "announcers": "k8s_nodes",
+        "without_announcers": "all",
         "interval": 1,
         "timeout": 2,
     }
