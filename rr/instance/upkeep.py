@@ -85,7 +85,8 @@ class Upkeep:
 
         Neither waits for quiet for ever: where changes never end, they are done between two of them.
         """
-        changed = await _set_within(self.wants.wake, SETTLE)
+        # What changed in the moment in which the wait was over is in the picture's rules, and not yet in the engine.
+        changed = await _set_within(self.wants.wake, SETTLE) or self.wants.wake.is_set()
         if not changed or time.monotonic() - self._compared > COMPARE_AT_LEAST:
             await self._compare(settled=not changed)
             self._compared = time.monotonic()

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field
 from rr.addresses import shown
 from rr.config.scalars import Kind, refusal, scalar
 from rr.config.sources.web import Interval, Patience, WebSettings
-from rr.config.types import Model
+from rr.config.types import Model, word
 from rr.config.urls import web_url
 
 _SLUG = re.compile(r"[-a-zA-Z0-9_]{1,100}", re.ASCII)
@@ -55,6 +55,7 @@ def _words(value: Any) -> str:
 
 BaseUrl = Annotated[str, BeforeValidator(_base), Kind("a URL")]
 Slug = Annotated[str, BeforeValidator(_slug), Kind("a slug")]
+Announcers = Annotated[Literal["nobody", "all"], *word("nobody", "all")]
 CustomField = Annotated[str, BeforeValidator(_field), Kind("the name of a custom field")]
 Words = Annotated[str, BeforeValidator(_words), Kind("text")]
 
@@ -117,8 +118,13 @@ class NetboxSettings(WebSettings):
     announcers: CustomField | None = Field(
         default=None,
         description="The custom field of a pool that says which nodes may announce its VIPs: of type multiple objects, "
-        "object, or text (names, with commas between them). Where it is empty, every node may.",
+        "object, or text (names, with commas between them).",
         json_schema_extra={"default": "every node may announce every VIP"},
+    )
+    without_announcers: Announcers = Field(
+        default="nobody",
+        description="Who may announce the VIPs of a pool where that custom field is empty. It becomes empty by itself "
+        "when the devices that it names are deleted, so with `all` a pool of a few could become everybody's.",
     )
     interval: Interval = Field(default=10, description="Time between an answer and the next question.")
     timeout: Patience = Field(

@@ -57,7 +57,7 @@ class Feed:
     async def end(self) -> None:
         await self.readings.aclose()  # type: ignore[attr-defined]
 
-    async def next(self, within: float = 3.0) -> Reading:
+    async def next(self, within: float = 10.0) -> Reading:
         return await asyncio.wait_for(anext(self.readings), within)
 
     async def trouble(self) -> str:

@@ -260,8 +260,14 @@ def test_only_one_vrf_counts(vrf: str | None, prefixes: list[str], left_out: str
 class TestPools:
     """VIPs: who may announce them."""
 
-    def test_a_pool_without_nodes_is_open_to_all(self) -> None:
-        assert pools(read(pools=[pool(9, "10.100.0.0/24")])) == {None: ["10.100.0.0/24"]}
+    @pytest.mark.parametrize(
+        ("settings", "nodes"),
+        [({}, frozenset()), ({"without_announcers": "all"}, None), ({"announcers": None}, None)],
+    )
+    def test_a_pool_that_names_nobody_is_nobodys_unless_it_is_said_otherwise(
+        self, settings: Item, nodes: frozenset[str] | None
+    ) -> None:
+        assert pools(read(pools=[pool(9, "10.100.0.0/24")], **settings)) == {nodes: ["10.100.0.0/24"]}
 
     @pytest.mark.parametrize("nodes", ["node-1, node-2", [reference(1), reference(2)]])
     def test_a_pool_names_its_nodes(self, nodes: Any) -> None:
@@ -278,7 +284,7 @@ class TestPools:
             ranges=[span(9, "10.100.0.6/24", "10.100.0.17/24"), span(10, "fd00:100::/64", "fd00:100::f/64")]
         )
         v4 = ["10.100.0.6/31", "10.100.0.8/29", "10.100.0.16/31"]
-        assert pools(found) == {None: [*v4, "fd00:100::/124"]}
+        assert pools(found) == {frozenset(): [*v4, "fd00:100::/124"]}
 
     @pytest.mark.parametrize(
         ("start", "end", "why"),
@@ -303,7 +309,9 @@ class TestPools:
         assert found.left_out == (f"IP range {start} ({URL}/ipam/ip-ranges/9/) {why}",)
 
     def test_the_inner_of_two_pools_decides(self) -> None:
-        found = read(pools=[pool(9, "10.100.0.0/30"), pool(10, "10.100.0.2/32", "node-1")])
+        found = read(
+            pools=[pool(9, "10.100.0.0/30"), pool(10, "10.100.0.2/32", "node-1")], without_announcers="all"
+        )
         assert pools(found) == {
             None: ["10.100.0.0/31", "10.100.0.3/32"],
             frozenset({"node-1"}): ["10.100.0.2/32"],
@@ -331,7 +339,7 @@ class TestPools:
             network = IPv4Network((f"10.100.0.{octet}", length), strict=False)
             items.append(pool(number, str(network), nodes))
             networks.setdefault(network, nodes)
-        found = read(pools=items).allocations
+        found = read(pools=items, without_announcers="all").allocations
         claimed = [network for pool in found.vips for network in pool.prefixes]
         assert sum(network.num_addresses for network in claimed) == len({a for n in networks for a in n})
         for octet in range(256):

@@ -64,7 +64,7 @@ class Feed:
             self._coming = asyncio.ensure_future(anext(self.readings))
         return self._coming
 
-    async def next(self, within: float = 5.0) -> Reading:
+    async def next(self, within: float = 10.0) -> Reading:
         reading = await asyncio.wait_for(self.coming(), within)
         self._coming = None
         return reading

@@ -67,7 +67,7 @@ class _Compiler:
             name: NodeAllocation(name, addresses, tuple(owned.get(name, ())))
             for name, addresses in sorted(self.addresses.items())
         }
-        return Compiled(Allocations(nodes, self.pools(inventory.vips)), tuple(self.left_out))
+        return Compiled(Allocations(nodes, self.pools(inventory.vips)), tuple(dict.fromkeys(self.left_out)))
 
     def leave_out(self, kind: str, item: Json, why: object) -> None:
         """Say that an object does not count."""
@@ -113,9 +113,9 @@ class _Compiler:
         found: dict[str, dict[Network, Json]] = {}
         for item in self.meant(PREFIXES, items, self.settings.prefixes):
             try:
-                owner = self.owner(item)
-                for network in networks_of(item) if owner else ():
-                    found.setdefault(owner or "", {}).setdefault(network, item)
+                if owner := self.owner(item):
+                    claims = found.setdefault(owner, {})
+                    claims.update({network: item for network in networks_of(item) if network not in claims})
             except Unfit as error:
                 self.leave_out(PREFIXES, item, error)
         return {name: list(self.apart(claims)) for name, claims in found.items()}
@@ -156,7 +156,10 @@ class _Compiler:
         return _pools(found)
 
     def announcers(self, kind: str, item: Json) -> frozenset[str] | None:
-        """Who may announce the VIPs of a pool, None for every node; whoever is no node is left out."""
+        """Who may announce the VIPs of a pool, None for every node; whoever is no node is left out.
+
+        NetBox takes deleted devices out of the field, so one that was not empty may become so by itself.
+        """
         if self.settings.announcers is None:
             return None
         named = named_in(self.custom(kind, item, self.settings.announcers, "announcers"))
@@ -166,7 +169,7 @@ class _Compiler:
                 found.add(self.resolve(one))
             except Unfit as error:
                 self.leave_out(kind, item, error)
-        return frozenset(found) if named else None
+        return None if not named and self.settings.without_announcers == "all" else frozenset(found)
 
     # Both
 

@@ -1,0 +1,75 @@
+"""When engine and rules disagree about a route, and when that is a reason to reset a session."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from rr.engine.reconcile import Reconciler
+from rr.instance import upkeep
+from rr.instance.health import Health
+from rr.instance.upkeep import Upkeep
+from rr.instance.wants import Wants
+from rr.net import Address
+from tests.unit.view.test_live import NODE
+
+
+class Engine:
+    """Remembers whose session was reset, and whose routes were judged again."""
+
+    def __init__(self) -> None:
+        self.resets: list[Address] = []
+        self.judged: list[set[Address]] = []
+
+    async def reset(self, address: Address) -> None:
+        self.resets.append(address)
+
+    async def refresh(self, addresses: set[Address]) -> None:
+        self.judged.append(set(addresses))
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine()
+
+
+@pytest.fixture
+def work(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Upkeep:
+    """An engine whose picture has a route of NODE that the rules refuse."""
+    monkeypatch.setattr(upkeep, "SETTLE", 0.001)
+    view: Any = SimpleNamespace(
+        leaks=lambda: {NODE}, withheld=set, called=str, crossings=SimpleNamespace(moved=time.monotonic())
+    )
+    wants: Any = SimpleNamespace(name="main", view=view, allocated=True, audit=False, wake=asyncio.Event())
+    health = cast("Health", SimpleNamespace(disagreeing=0))
+    return Upkeep(cast("Wants", wants), cast("Reconciler", engine), health, lambda *words: None)
+
+
+async def test_a_route_that_stays_though_it_was_judged_again_costs_the_session(
+    work: Upkeep, engine: Engine
+) -> None:
+    await work._rest()
+    assert (engine.judged, engine.resets) == ([{NODE}], [])
+    await work._rest()
+    assert engine.resets == [NODE]
+
+
+async def test_a_change_in_the_moment_in_which_all_seems_settled_resets_nobody(
+    work: Upkeep, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source that is asked once a second changes something just when the wait of a second is over, time and again."""
+
+    async def over(event: asyncio.Event, seconds: float) -> bool:
+        event.set()
+        return False
+
+    monkeypatch.setattr(upkeep, "_set_within", over)
+    for _ in range(3):
+        work._compared = 0.0
+        await work._rest()
+    assert engine.resets == []
+    assert engine.judged == [{NODE}] * 3
