@@ -8,6 +8,7 @@ in a namespace.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import ssl
@@ -281,8 +282,8 @@ class KubeApi:
     # Answers.
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        assert isinstance(request.transport, asyncio.Transport)
-        self._transports.add(request.transport)
+        if isinstance(request.transport, asyncio.Transport):
+            self._transports.add(request.transport)
         await asyncio.sleep(self.faults.delay)
         path, parameters = f"/{request.match_info['path']}", dict(request.query)
         table = self.tables.get(path)
@@ -347,12 +348,26 @@ class KubeApi:
         self.asked.append(Asked(request.path, parameters, 200))
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         response.enable_chunked_encoding()
-        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):  # the client may be gone at any moment
+            await response.prepare(request)
+            await self._follow(request, response, table, parameters, since, gone=gone)
+        return response
+
+    async def _follow(
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        table: Table,
+        parameters: dict[str, str],
+        since: int,
+        *,
+        gone: bool,
+    ) -> None:
         if gone:
             await response.write(_event("ERROR", json.dumps(_status_object(410)).encode()))
-            return response
+            return
         if not isinstance(request.transport, asyncio.Transport):
-            return response  # the client is gone already
+            return  # the client is gone already
         watcher = Watcher(parameters, request.transport)
         for version, before, after in table.log:
             for line in _lines(parameters, before, after) if version > since else ():
@@ -365,7 +380,6 @@ class KubeApi:
             pass
         finally:
             table.watchers.remove(watcher)
-        return response
 
     async def _stream(self, response: web.StreamResponse, watcher: Watcher, table: Table) -> None:
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import ssl
@@ -40,6 +41,14 @@ _KEEP_ALIVE = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 )
 """A server that lost power is noticed after 30 seconds, though nothing is said on most watches for hours."""
+_PASSING = (
+    ssl.SSLEOFError,
+    ssl.SSLZeroReturnError,
+    ssl.SSLSyscallError,
+    ssl.SSLWantReadError,
+    ssl.SSLWantWriteError,
+)
+"""Errors of TLS that say nothing of trust: a connection that ended, or waits."""
 _HEADERS = {
     "Accept": "application/json",
     "Accept-Encoding": "identity",  # a list is megabytes, and both ends have better use for the CPU
@@ -110,7 +119,10 @@ class Client:
         http = self._http = self._http or self._connect()
         timeout = httpx2.Timeout(self._timeout, read=patience)
         request = http.build_request("GET", path, params=dict(parameters), headers=_HEADERS, timeout=timeout)
-        return await http.send(request, stream=True)
+        async with asyncio.timeout(
+            self._timeout
+        ):  # also a watch begins with an answer, however silent it is then
+            return await http.send(request, stream=True)
 
     def _connect(self) -> httpx2.AsyncClient:
         config = self._config()
@@ -159,7 +171,7 @@ class Client:
 
     async def _failure(self, error: Exception) -> KubernetesError:
         """Why there is no answer, or no end of it."""
-        if trouble := _certificate_trouble(error):
+        if not _timed_out(error) and (trouble := _certificate_trouble(error)):
             await self.close()  # it may have been renewed, and so may ours
             right = "see that the kubeconfig names this server and the CA of its certificate"
             return NotTrusted(f"{self.server} cannot be trusted ({trouble})", right)
@@ -169,8 +181,10 @@ class Client:
             return NotTrusted(wrong, "write the token into it, in one line")
         if isinstance(error, httpx2.ConnectTimeout | httpx2.PoolTimeout):
             why = f"no connection within {self._timeout:g} s"
-        elif isinstance(error, httpx2.TimeoutException):
+        elif _timed_out(error):
             why = f"nothing was heard for {self._timeout:g} s"
+        elif isinstance(error, httpx2.RemoteProtocolError):
+            why = "the connection was cut"
         else:
             why = _words(error)
         return NotAnswering(
@@ -214,13 +228,17 @@ async def _lines(response: httpx2.Response) -> AsyncIterator[bytes]:
                 yield line
 
 
+def _timed_out(error: Exception) -> bool:
+    return isinstance(error, httpx2.TimeoutException | TimeoutError)
+
+
 def _certificate_trouble(error: BaseException) -> str | None:
     """Why there is no TLS with this server, by whoever found out first; None: for another reason."""
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return cause.verify_message
     for cause in _causes(error):
-        if isinstance(cause, ssl.SSLError):
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, _PASSING):
             return (cause.reason or str(cause)).replace("_", " ").lower()
     return None
 

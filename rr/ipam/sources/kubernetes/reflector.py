@@ -178,7 +178,8 @@ class Reflector:
 
     async def _watch(self) -> None:
         """Every change until the watch ends; that it breaks after a while is an end like any other."""
-        started, heard = time.monotonic(), False
+        answered: float | None = None
+        heard = False
         parameters = self._parameters(
             watch="true",
             allowWatchBookmarks="true",
@@ -187,18 +188,19 @@ class Reflector:
         )
         try:
             async with self._client.lines(self.resource, self._path, parameters, self._silence) as lines:
+                answered = time.monotonic()
                 self._fine()
                 async for line in lines:
                     self._take(line)
                     heard = True
         except NotAnswering:
-            if self._version is None or not (heard or time.monotonic() - started > SHORT):
+            if self._version is None or answered is None or _idle(heard, answered):
                 raise
         except NotThere:
             self._version = None
             raise
         else:
-            if not heard and time.monotonic() - started < SHORT:
+            if _idle(heard, answered):
                 await asyncio.sleep(SHORT)
 
     def _take(self, line: bytes) -> None:
@@ -231,3 +233,8 @@ class Reflector:
         self._version = None
         wrong = f"{self._client.server} ends the watch of {self.resource.full_name} ({status.code} {status.message})"
         return NotAnswering(wrong, "see the API server's log")
+
+
+def _idle(heard: bool, since: float | None) -> bool:
+    """Whether a watch has ended at once, and without a word."""
+    return not heard and since is not None and time.monotonic() - since < SHORT

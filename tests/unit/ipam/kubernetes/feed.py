@@ -85,7 +85,7 @@ def kubeconfig(
 async def following(config: Path | None, *, patience: float = 0.6, **more: Any) -> AsyncIterator[Feed]:
     """A source of this kubeconfig, and its readings while the block runs."""
     own = {key: more.pop(key) for key in ("silence", "service_account") if key in more}
-    settings = KubernetesSettings(type="kubernetes", kubeconfig=config, timeout=2, **more)
+    settings = KubernetesSettings(type="kubernetes", kubeconfig=config, **{"timeout": 2, **more})
     feed = Feed(KubernetesSource(settings, patience=patience, **own))
     task = asyncio.create_task(feed.follow())
     try:

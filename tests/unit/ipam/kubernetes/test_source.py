@@ -115,7 +115,7 @@ async def test_a_version_that_is_forgotten_makes_a_new_list(
     api: KubeApi, config: Path, in_stream: bool
 ) -> None:
     api.faults.gone_in_stream = in_stream
-    async with following(config) as feed:
+    async with following(config, patience=10) as feed:
         await feed.allocated(lambda found: found.nodes)
         api.stop()
         grow_quietly(api)
@@ -147,7 +147,7 @@ async def test_a_new_list_that_says_the_same_says_nothing(api: KubeApi, config: 
 async def test_a_watch_that_breaks_goes_on_where_it_was(
     api: KubeApi, config: Path, half_a_line: bool
 ) -> None:
-    async with following(config) as feed:
+    async with following(config, patience=10) as feed:
         await feed.allocated(lambda found: found.nodes)
         grow(api, "10.244.8.0/24")
         await feed.allocated(has("10.244.1.0/24", "10.244.8.0/24"))
@@ -159,7 +159,7 @@ async def test_a_watch_that_breaks_goes_on_where_it_was(
 
 
 async def test_a_watch_that_falls_silent_is_begun_anew(api: KubeApi, config: Path) -> None:
-    async with following(config, silence=0.5) as feed:
+    async with following(config, silence=0.5, patience=10) as feed:
         await feed.allocated(lambda found: found.nodes)
         api.hush()
         grow(api, "10.244.9.0/24")
@@ -206,7 +206,7 @@ async def test_an_error_that_ends_gives_a_good_reading_though_nothing_changed(
 
 
 async def test_a_short_break_is_told_nobody(api: KubeApi, config: Path) -> None:
-    async with following(config, patience=5) as feed:
+    async with following(config, patience=10) as feed:
         await feed.allocated(lambda found: found.nodes)
         api.stop()
         await asyncio.sleep(0.2)
@@ -224,6 +224,14 @@ async def test_faults_of_the_server_keep_what_was_good(api: KubeApi, config: Pat
         await feed.failed("cannot give us", "503")
         api.faults.status.clear()
         await feed.allocated(has("10.244.1.0/24"), within=15)
+
+
+async def test_a_watch_that_is_not_answered_is_told(api: KubeApi, config: Path) -> None:
+    async with following(config, timeout=1, patience=0.9) as feed:
+        await feed.allocated(lambda found: found.nodes)
+        api.faults.delay = 10
+        api.cut()
+        await feed.failed("does not answer", "nothing was heard for 1 s")
 
 
 async def test_an_answer_that_is_slow_is_told(api: KubeApi, config: Path) -> None:
@@ -319,7 +327,7 @@ async def test_a_token_that_was_rotated_is_read_again(tmp_path: Path) -> None:
         token = tmp_path / "token"
         token.write_text("old\n")
         config = kubeconfig(tmp_path, api, {"tokenFile": str(token)})
-        async with following(config) as feed:
+        async with following(config, patience=10) as feed:
             await feed.allocated(lambda found: found.nodes)
             token.write_text("new\n")
             api.tokens = {"new"}
@@ -349,7 +357,7 @@ async def test_a_token_in_the_kubeconfig_is_read_again_too(tmp_path: Path) -> No
     with KubeApi(tokens={"old"}) as api:
         api.apply(ONE)
         config = kubeconfig(tmp_path, api, {"token": "old"})
-        async with following(config) as feed:
+        async with following(config, patience=10) as feed:
             await feed.allocated(lambda found: found.nodes)
             api.tokens = {"new"}
             kubeconfig(tmp_path, api, {"token": "new"})
