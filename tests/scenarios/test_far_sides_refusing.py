@@ -53,8 +53,12 @@ def printed_without_rrd(net: Network, *words: str) -> str:
 @pytest.mark.parametrize(
     ("options", "taken"),
     [
-        ((), {"10.244.1.0/24", "10.99.0.0/24", "fd00:10:1::/64"}),
-        (("--accept", "10.244.0.0/16", "--accept", "fd00:10::/32"), {"10.244.1.0/24", "fd00:10:1::/64"}),
+        pytest.param((), {"10.244.1.0/24", "10.99.0.0/24", "fd00:10:1::/64"}, id="no option"),
+        pytest.param(
+            ("--accept", "10.244.0.0/16", "--accept", "fd00:10::/32"),
+            {"10.244.1.0/24", "fd00:10:1::/64"},
+            id="--accept",
+        ),
     ],
 )
 def test_a_tor_as_printed_takes_no_default_route_whoever_sends_it(
