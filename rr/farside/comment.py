@@ -34,6 +34,11 @@ def of_node(side: NodeSide) -> str:
 def remarks(side: NodeSide) -> Iterable[str]:
     """Say what holds for a node whatever agent it has."""
     yield f"More than {side.max_prefixes} announced prefixes get a node quarantined."
+    if side.ttl_security and any(n.address.version == 6 for n in side.sessions.neighbors):
+        yield (
+            "GTSM over IPv6 takes `sysctl net.ipv6.conf.INTERFACE.hop_limit=255` on the appliance: its engine answers "
+            "a connection with the host's hop limit, and whoever dials drops what comes with less."
+        )
     if side.without_router_id:
         yield (
             "The node has no IPv4 address: replace what stands for its router id, which is refused as it is, by "

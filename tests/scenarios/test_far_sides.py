@@ -1,7 +1,5 @@
 """What `rrctl tor-config` and `rrctl node-config` print, run unchanged on FRR, BIRD and GoBGP."""
 
-import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
@@ -11,8 +9,7 @@ import pytest
 from rr.continuity.pair.certificates import make
 from tests.lab import (
     Appliance,
-    BareReflector,
-    GobgpNode,
+    FrrTor,
     Network,
     Peer,
     Remote,
@@ -20,8 +17,6 @@ from tests.lab import (
     eventually,
     never,
 )
-from tests.lab.bird import PROGRAM as BIRD
-from tests.lab.gobgp import engine_program
 from tests.lab.printed import PRINTED, FrrNodeAsPrinted, FrrTorAsPrinted, NodeAsPrinted
 from tests.scenarios.lifecycle import Calm
 
@@ -30,6 +25,7 @@ pytestmark = pytest.mark.root
 VIP, VIP6 = "10.100.0.1/32", "fd00:10:100::1/128"
 NUMBERS = {"frr": 11, "bird": 12, "gobgp": 13}
 PASSWORD = "corr3ct-h0rse"
+HOP_LIMIT = FilePath("/proc/sys/net/ipv6/conf/eth0/hop_limit")
 README: dict[str, Any] = {
     "main": {
         "asn": 64512,
@@ -221,7 +217,7 @@ def secret_file(net: Network, name: str) -> str:
 
 
 def test_sessions_with_md5_gtsm_another_port_and_both_ip_versions_come_up_as_printed(net: Network) -> None:
-    """`--with-secrets`: nodes have a session for each IP version, the ToR one over IPv6; every route is there."""
+    """`--with-secrets`: nodes have a session for each IP version, a ToR one over IPv6; GTSM takes the sysctl named."""
     password = secret_file(net, "secret")
     rack = {
         "nodes": {
@@ -247,8 +243,9 @@ def test_sessions_with_md5_gtsm_another_port_and_both_ip_versions_come_up_as_pri
     appliance = Appliance(
         net, "rr-a", "10.0.0.11", "fd00::11", instances={"main": main}, allocations=allocations()
     )
-    remote = appliance.remote()
     told = "--with-secrets"
+    assert "sysctl net.ipv6.conf.INTERFACE.hop_limit=255" in node_text(appliance, "frr")
+    remote = appliance.remote()
     fabric = Fabric(
         appliance,
         {
@@ -267,6 +264,11 @@ def test_sessions_with_md5_gtsm_another_port_and_both_ip_versions_come_up_as_pri
             for node, kind in PRINTED.items()
         },
     )  # fmt: skip
+    all_established(*fabric.tors.values(), fabric.nodes["bird"], timeout=40)
+    never(
+        lambda: fabric.nodes["frr"].established() or fabric.nodes["gobgp"].established(), 3, "GTSM without it"
+    )
+    appliance.host.inside(lambda: HOP_LIMIT.write_text("255"))
     all_established(*fabric.everybody(), timeout=40)
     fabric.all_at_the_tors()
     for node in fabric.nodes.values():
@@ -380,8 +382,10 @@ def test_a_pair_as_printed_is_two_sessions_for_each_and_either_half_carries_ever
 
 
 def test_the_floating_address_alone_is_enough_for_nodes(net: Network) -> None:
-    """`--address` with the floating address: it is the nodes' one neighbor, and every route is at the ToR."""
-    main = {**README["main"], "floating": ["10.0.0.10"]}
+    """`--address` with the floating address: the nodes have no other neighbor; a ToR is not accepted there."""
+    tors = [{"address": "10.2.1.1"}, {"address": "10.2.1.2", "passive": True}]
+    racks = {"rack-1": {"nodes": {"ranges": ["10.2.0.0/24"]}, "tors": tors}}
+    main = {**README["main"], "floating": ["10.0.0.10"], "racks": racks}
     appliance = Appliance(
         net, "rr-a", "10.0.0.11", "10.0.0.10", instances={"main": main}, allocations=allocations()
     )
@@ -400,125 +404,8 @@ def test_the_floating_address_alone_is_enough_for_nodes(net: Network) -> None:
             for node, kind in PRINTED.items()
         },
     )  # fmt: skip
+    stranger = FrrTor(net, "tor-2", "10.2.1.2", to=floating)
     all_established(*fabric.everybody(), timeout=40)
     fabric.all_at_the_tors()
     assert appliance.violations() == []
-
-
-# Filters, where the reflector has none.
-
-
-@dataclass(frozen=True)
-class Unfiltered:
-    """A plain reflector that passes on everything, at the appliance's address, and a node that announces anything."""
-
-    reflector: BareReflector
-    node: GobgpNode
-    anything: tuple[str, ...] = (
-        "0.0.0.0/0",
-        "128.0.0.0/1",
-        "10.244.1.0/24",
-        "10.99.0.0/24",
-        "::/0",
-        "fd00:10:1::/64",
-    )
-
-    def announce(self) -> None:
-        for prefix in self.anything:
-            self.node.announce(prefix, next_hop="fd00:2::50" if ":" in prefix else "10.2.0.50")
-
-
-@pytest.fixture
-def unfiltered(net: Network) -> Unfiltered:
-    reflector = BareReflector(net, "rr-a", "10.0.0.11", asn=64512, nodes=["10.2.0.0/24"], tors=["10.2.1.1"])
-    return Unfiltered(reflector, GobgpNode(net, "anybody", "10.2.0.50", "fd00:2::50", to=reflector.remote))
-
-
-def printed_without_rrd(net: Network, *words: str) -> str:
-    """What a command prints by a file alone."""
-    elsewhere = Appliance(net, "elsewhere", "10.0.0.99", instances=README, start=False)
-    told = elsewhere.tell(*words, "--config", str(elsewhere.config_file))
-    assert told.exit == 0, told.stderr
-    return told.stdout
-
-
-@pytest.mark.parametrize(
-    ("options", "taken"),
-    [
-        ((), {"10.244.1.0/24", "10.99.0.0/24", "fd00:10:1::/64"}),
-        (("--accept", "10.244.0.0/16", "--accept", "fd00:10::/32"), {"10.244.1.0/24", "fd00:10:1::/64"}),
-    ],
-)
-def test_a_tor_as_printed_takes_no_default_route_whoever_sends_it(
-    net: Network, unfiltered: Unfiltered, options: tuple[str, ...], taken: set[str]
-) -> None:
-    """From a reflector without any filter: neither 0.0.0.0/0 nor half of it; with `--accept` nothing outside of it."""
-    text = printed_without_rrd(net, "tor-config", "--vendor", "frr", *options)
-    tor = FrrTorAsPrinted(net, "tor-1", "10.2.1.1", "fd00:2:1::1", to=unfiltered.reflector.remote, text=text)
-    all_established(tor, unfiltered.node)
-    unfiltered.announce()
-    eventually(lambda: "fd00:10:1::/64" in tor.routes(), 10, "the last one is there", seen=tor.routes)
-    assert set(tor.routes()) == taken
-
-
-# What is not filled in is refused.
-
-
-def vtysh(file: FilePath) -> tuple[int, str]:
-    done = subprocess.run(["vtysh", "-C", "-f", file], capture_output=True, text=True, timeout=20)
-    return done.returncode, done.stdout + done.stderr
-
-
-def bird(file: FilePath) -> tuple[int, str]:
-    done = subprocess.run([BIRD, "-p", "-c", file], capture_output=True, text=True, timeout=20)
-    return done.returncode, done.stdout + done.stderr
-
-
-def gobgpd(file: FilePath) -> tuple[int, str]:
-    done = subprocess.run(
-        [engine_program("gobgpd"), "-d", "-f", file], capture_output=True, text=True, timeout=20
-    )
-    return done.returncode, done.stdout + done.stderr
-
-
-PARSERS = {"frr": vtysh, "bird": bird, "gobgp": gobgpd}
-EXPECTED = FilePath(__file__).parents[1] / "unit" / "farside" / "expected"
-
-
-@pytest.mark.parametrize("agent", PARSERS)
-def test_a_node_text_without_the_nodes_own_is_refused_by_the_agent(net: Network, agent: str) -> None:
-    """Without `--node` the placeholders are errors to FRR, BIRD and GoBGP, so they cannot be left in by mistake."""
-    file = net.folder / "printed"
-    file.write_text(printed_without_rrd(net, "node-config", "--for", agent))
-    code, said = PARSERS[agent](file)
-    assert code != 0
-    assert "PREFIX-OF-THE-NODE" in said or "CF_SYM_UNDEFINED" in said or "unable to parse IP" in said
-
-
-@pytest.mark.parametrize("agent", PARSERS)
-def test_a_text_with_everything_switched_on_is_taken_and_without_its_password_refused(
-    net: Network, agent: str
-) -> None:
-    """The written expectations of a pair with MD5, GTSM, BFD and another port are right to the agents' own parsers."""
-    text = (EXPECTED / f"node-{agent}.txt").read_text()
-    file = net.folder / "printed"
-    file.write_text(text)
-    code, said = PARSERS[agent](file)
-    assert code == 0, said
-    bare = text.replace(' "s3cret"', "").replace(" s3cret", "")
-    assert bare != text
-    file.write_text(bare)
-    code, said = PARSERS[agent](file)
-    assert code != 0, said
-
-
-@pytest.mark.parametrize("vendor", ["frr", "sonic"])
-def test_a_tor_text_without_its_password_is_refused_in_that_line_alone(net: Network, vendor: str) -> None:
-    """FRR finds no mistake in a ToR's text but the two lines whose password is to be filled in."""
-    file = net.folder / "printed"
-    shutil.copyfile(EXPECTED / f"tor-{vendor}.txt", file)
-    code, said = vtysh(file)
-    assert code != 0
-    found = [line for line in said.splitlines() if line.strip()]
-    assert len(found) == 2
-    assert all("Command incomplete" in line and "password" in line for line in found)
+    never(stranger.established, 5, "a ToR has a session with the floating address")
