@@ -357,7 +357,7 @@ def test_a_restarted_controller_shows_the_same_and_takes_nothing_away(fabric: Fa
 
 
 def test_a_killed_engine_costs_an_observed_rack_no_route(fabric: Fabric) -> None:
-    """Unknown nodes are in the roster as others are: ToRs forward by their routes throughout, and all is shown again."""
+    """Unknown nodes are in the roster as others are: ToRs forward by their routes all along, and all is shown again."""
     shown(fabric, PASSING)
     tables = [Forwarding(tor.host) for tor in fabric.tors]
     (before,) = fabric.appliance.engines()
