@@ -2,6 +2,8 @@
 
 import copy
 import itertools
+import os
+import signal
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ from tests.lab import (
     eventually,
     never,
 )
+from tests.lab.forwarding import Forwarding
 from tests.scenarios.lifecycle import Calm, Config, sessions
 
 pytestmark = pytest.mark.root
@@ -351,6 +354,27 @@ def test_a_restarted_controller_shows_the_same_and_takes_nothing_away(fabric: Fa
         fabric.appliance.start()
         shown(fabric, PASSING)
         tors_hold(fabric, from_rack(PASSING) | {(FARS_VIP, FAR)})
+
+
+def test_a_killed_engine_costs_an_observed_rack_no_route(fabric: Fabric) -> None:
+    """Unknown nodes are in the roster as others are: ToRs forward by their routes all along, and all is shown again."""
+    shown(fabric, PASSING)
+    tables = [Forwarding(tor.host) for tor in fabric.tors]
+    (before,) = fabric.appliance.engines()
+    os.kill(before, signal.SIGKILL)
+    eventually(lambda: before not in fabric.appliance.engines(), 5, "the engine is dead")
+    eventually(lambda: len(fabric.appliance.engines()) == 1, 10, "another engine runs")
+    all_established(*fabric.everyone, timeout=60)
+    (instance,) = eventually(
+        lambda: [i for i in fabric.appliance.rrctl("status")["instances"] if not i["restart"]["under_way"]],
+        60,
+        "the restart is over",
+    )
+    assert instance["engine"]["restarts"] >= 1
+    tors_hold(fabric, from_rack(PASSING) | {(FARS_VIP, FAR)}, within=20)
+    shown(fabric, PASSING, within=20)
+    taken = {prefix for table in tables for prefix in table.taken_out() if ":" not in prefix}
+    assert taken - {SENTINEL} == set()
 
 
 def test_an_observed_rack_is_never_forgotten(fabric: Fabric) -> None:

@@ -406,3 +406,24 @@ def test_a_half_is_not_restarted_while_the_other_does_not_carry_everybody(pair: 
     told = pair.halves["rr-b"].tell("engine", "restart")
     assert told.exit == 1, told
     assert "the other half rr-a cannot be reached" in told.stderr
+
+
+def test_what_passes_only_because_its_rack_is_observed_is_not_handed_over(pair: Pair) -> None:
+    """What the node of rr-a owns is carried by both halves, what it does not own by rr-a alone; the halves agree."""
+    for name, appliance in pair.halves.items():
+        config = instances(name)
+        config["main"]["racks"]["rack-1"] |= {
+            "enforce": "observe",
+            "observe": {"prefixes": ["10.244.0.0/16"]},
+        }
+        appliance.set_config(config)
+        assert appliance.reload()["resets"] == []
+    pair.nodes[ALONE].announce("10.244.99.0/24")
+    lent(pair)
+    eventually(lambda: all(tor.paths("10.244.99.0/24") for tor in pair.tors), 5, "the ToRs have it")
+    never(lambda: held_by(pair, "rr-b", "10.244.99.0/24"), 3, "it is at rr-b")
+    assert [len(tor.paths("10.244.99.0/24")) for tor in pair.tors] == [1, 1]
+    assert [row["observed"] for row in held_by(pair, "rr-a", "10.244.99.0/24")] == [True]
+    assert not pair.halves["rr-b"].violations(active=True)
+    for name in NAMES:
+        eventually(lambda: pair.row(name)["differences"] == [], 10, "the halves agree")  # noqa: B023
