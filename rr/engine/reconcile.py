@@ -7,11 +7,10 @@ before grants. Every change is returned as one plain sentence.
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_network
 
 import structlog
 
-from rr.addresses import contains
+from rr.addresses import contains, network_of
 from rr.engine import policy as encode
 from rr.engine import shutdown, speaker
 from rr.engine.client import DEADLINE, EXPORT, IMPORT, Engine
@@ -323,7 +322,9 @@ class Reconciler:
         """
         own = {prefix for prefix, group in {**plan.later, **ranges}.items() if group == name}
         own |= {
-            _host(a) for a in map(_address, filter(speaker.is_explicit, peers)) if _group(plan, a) == name
+            network_of(a)
+            for a in map(_address, filter(speaker.is_explicit, peers))
+            if _group(plan, a) == name
         }
         for prefix in own:
             await self.engine.delete_range(prefix, name)
@@ -431,10 +432,6 @@ class Reconciler:
             await self.engine.delete_group(name)
         except EngineRefused as error:
             _log.warning("a peer group is no longer wanted but still in use", group=name, why=str(error))
-
-
-def _host(address: Address) -> Network:
-    return ip_network(address)
 
 
 def _group(plan: Plan, address: Address) -> str | None:

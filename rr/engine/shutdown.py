@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
+from rr.addresses import contains, network_of
 from rr.engine import speaker
 from rr.engine.client import Engine
 from rr.engine.pb import gobgp_pb2 as pb
@@ -44,10 +45,17 @@ async def close(engine: Engine, message: str) -> list[str]:
 
 
 async def _close_ranges(engine: Engine) -> list[str]:
-    """Let nobody in from any range. The engine takes a range's password off unless it knows of none meanwhile."""
+    """Let nobody in from any range. The engine takes a range's password off unless it knows of none meanwhile.
+
+    What goes is the password of a node that is known by its address: it would count before that of its range.
+    """
     ranges = speaker.read_ranges(await engine.ranges())
     groups = dict(map(speaker.read_group, await engine.groups())) if ranges else {}
     guarded = {name: groups[name] for name in set(ranges.values()) if groups[name].password}
+    for address in map(_address, filter(speaker.is_explicit, await engine.peers() if guarded else ())):
+        for prefix, group in ranges.items():
+            if group in guarded and contains(prefix, address):
+                await engine.delete_range(network_of(address), group)
     for name, session in guarded.items():
         await engine.update_group(speaker.group_message(name, replace(session, password="")))
     for prefix, group in ranges.items():

@@ -96,7 +96,9 @@ async def test_a_drained_speaker_answers_who_has_the_password_so_that_he_tries_a
 async def test_a_password_that_changes_while_drained_is_the_one_that_counts_afterwards(
     short_dir: Path, program: Program
 ) -> None:
+    """Also for a node that was taken back after a restart, and so had a key of its own."""
     async with guarded(short_dir, program) as (reflector, secret):
+        await taken_back(reflector, NODE, "first")
         reflector.runner.maintain(DRAINED)
         await eventually(lambda: reflector.runner.emptied, "nobody is left")
         await rotate(reflector, secret, "second")
