@@ -6,11 +6,11 @@ before grants. Every change is returned as one plain sentence.
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
-from rr.addresses import contains
+from rr.addresses import contains, network_of
 from rr.engine import policy as encode
 from rr.engine import shutdown, speaker
 from rr.engine.client import DEADLINE, EXPORT, IMPORT, Engine
@@ -263,7 +263,7 @@ class Reconciler:
         outcome.peers = await self._await_nobody(plan, returning, await self.engine.peers(), opening=opening)
         peers = await self._keep_out(plan, outcome.peers, outcome)
         self.syncing = _syncing(peers)
-        await self._groups(plan, groups, ranges, outcome)
+        await self._groups(plan, groups, ranges, peers, outcome)
         await self._hand_back(plan, peers, returning.awaited if returning else frozenset(), outcome)
         if opening and returning:
             await self._take_back(returning, peers, outcome)
@@ -314,25 +314,35 @@ class Reconciler:
         plan: Plan,
         groups: dict[str, speaker.Session],
         ranges: dict[Network, str],
+        peers: Iterable[pb.Peer],
         outcome: Outcome,
     ) -> None:
         for name, session in plan.groups.items():
             if name not in groups:
                 await self.engine.add_group(speaker.group_message(name, session))
             elif groups[name] != session:
-                await self._change_group(name, groups[name], session, ranges)
+                if groups[name].password != session.password:
+                    await self._take_passwords_off(name, plan, ranges, peers)
+                await self.engine.update_group(speaker.group_message(name, session))
                 outcome.said.append(f"settings of {name} changed, for sessions that start from now on")
 
-    async def _change_group(
-        self, name: str, before: speaker.Session, after: speaker.Session, ranges: dict[Network, str]
+    async def _take_passwords_off(
+        self, name: str, plan: Plan, ranges: dict[Network, str], peers: Iterable[pb.Peer]
     ) -> None:
-        """A password belongs to the listening socket, range by range: it is taken off before it changes."""
-        own = [prefix for prefix, group in ranges.items() if group == name]
-        if before.password != after.password:
-            for prefix in own:
-                await self.engine.delete_range(prefix, name)
-                del ranges[prefix]
-        await self.engine.update_group(speaker.group_message(name, after))
+        """A password belongs to the listening socket: it is taken off before it changes, or the old one would count.
+
+        Range by range, those too that are closed for now; and off the nodes that were taken back after a restart, whose
+        own would go before that of their range. Sessions that are up stay.
+        """
+        own = {prefix for prefix, group in {**plan.later, **ranges}.items() if group == name}
+        own |= {
+            network_of(a)
+            for a in map(_address, filter(speaker.is_explicit, peers))
+            if _group(plan, a) == name
+        }
+        for prefix in own:
+            await self.engine.delete_range(prefix, name)
+            ranges.pop(prefix, None)
 
     async def _await_nobody(
         self, plan: Plan, returning: Returning | None, peers: list[pb.Peer], *, opening: bool
@@ -369,16 +379,29 @@ class Reconciler:
             address, settings = speaker.read_peer(peer)
             idle = not (speaker.is_established(peer) or peer.graceful_restart.peer_restarting)
             if idle and address not in awaited and _is_node(plan, address, settings):
-                await self.engine.delete_peer(address)
+                await self._forget(address, settings)
                 gone += 1
         if gone:
             outcome.said.append(f"{gone} nodes that were up before the restart are awaited no longer")
+
+    async def _forget(self, address: Address, settings: ExplicitPeer) -> None:
+        """Delete an explicit peer. The engine would leave its password on the listening socket, for ever.
+
+        It takes it off where it is told of another, which ends the session: so the peer is shut in the same step.
+        """
+        if settings.session.password:
+            bare = speaker.peer_message(
+                address, replace(settings, session=replace(settings.session, password=""))
+            )
+            bare.conf.admin_down = True
+            await self.engine.update_peer(bare)
+        await self.engine.delete_peer(address)
 
     async def _tors(self, plan: Plan, peers: list[pb.Peer], outcome: Outcome, *, restarting: bool) -> None:
         known = dict(speaker.read_peer(p) for p in peers if speaker.is_explicit(p))
         for address in known.keys() - plan.peers.keys():
             if not _is_node(plan, address, known[address]):
-                await self.engine.delete_peer(address)
+                await self._forget(address, known[address])
                 outcome.said.append(f"{_called(known[address])} {address} removed")
         for address, peer in plan.peers.items():
             before, called = known.get(address), _called(peer)
@@ -389,7 +412,7 @@ class Reconciler:
                 outcome.said.append(f"settings of {called} {address} changed, its session stays")
                 continue
             if before:
-                await self.engine.delete_peer(address)
+                await self._forget(address, before)
             graceful = restarting and peer.session.restart_time > 0
             if graceful:
                 self.syncing |= {address}
@@ -423,6 +446,12 @@ class Reconciler:
             await self.engine.delete_group(name)
         except EngineRefused as error:
             _log.warning("a peer group is no longer wanted but still in use", group=name, why=str(error))
+
+
+def _group(plan: Plan, address: Address) -> str | None:
+    """Whose settings a node at this address has."""
+    own = speaker.range_of(plan, address)
+    return plan.ranges[own] if own is not None and address not in plan.peers else None
 
 
 def _is_node(plan: Plan, address: Address, settings: ExplicitPeer) -> bool:

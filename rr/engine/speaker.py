@@ -101,11 +101,13 @@ class Plan:
     """Which of the peers is the other half's speaker."""
     farewell: str = ""
     """Where nobody may have a session: what everybody is told who has one (RFC 9003)."""
+    later: Mapping[Network, str] = field(default_factory=dict)
+    """Where nobody may have a session: the ranges that will be open again."""
 
 
 def closed(plan: Plan, farewell: str) -> Plan:
     """The same speaker, closed to everybody."""
-    return replace(plan, ranges={}, peers={}, kept_out=frozenset(), farewell=farewell)
+    return replace(plan, ranges={}, later=plan.ranges, peers={}, kept_out=frozenset(), farewell=farewell)
 
 
 def range_of(plan: Plan, address: Address) -> Network | None:

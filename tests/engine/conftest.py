@@ -147,8 +147,10 @@ class Reflector:
             self.task.result()
         assert waiting in done, f"not applied; said: {self.said}; health: {self.runner.health}"
 
-    async def dial(self, address: Address, *, add_paths: bool = False, restart_time: int = 0) -> Speaker:
-        speaker = Speaker(address, asn=self.instance.asn, add_paths=add_paths)
+    async def dial(
+        self, address: Address, *, add_paths: bool = False, restart_time: int = 0, password: str = ""
+    ) -> Speaker:
+        speaker = Speaker(address, asn=self.instance.asn, add_paths=add_paths, password=password)
         self.speakers.append(speaker)
         await speaker.dial(HOME, self.instance.port, restart_time=restart_time)
         return speaker

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import struct
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address
@@ -15,6 +16,10 @@ from tests.engine.wire import Attributes, Key
 T = TypeVar("T")
 PATIENCE = 10.0
 """Seconds that anything may take on a busy machine before a test gives up."""
+UNANSWERED = 0.5
+"""Seconds after which a connection on loopback has no answer: nobody is there, or the password is wrong."""
+TCP_MD5SIG = 14
+"""Linux's socket option for RFC 2385; Python has no name for it."""
 
 
 async def eventually(check: Callable[[], T], what: str, timeout: float = PATIENCE) -> T:
@@ -27,11 +32,20 @@ async def eventually(check: Callable[[], T], what: str, timeout: float = PATIENC
     return found
 
 
+def md5_key(address: str, password: str) -> bytes:
+    """The `struct tcp_md5sig` that signs what is said to an IPv4 address."""
+    peer = struct.pack("=HH4s", socket.AF_INET, 0, IPv4Address(address).packed)
+    return struct.pack("=128sBBHi80s", peer, 0, 0, len(password), 0, password.encode())
+
+
 class Speaker:
     """One session, dialed from an address of its own."""
 
-    def __init__(self, address: Address, *, asn: int = 64512, add_paths: bool = False) -> None:
+    def __init__(
+        self, address: Address, *, asn: int = 64512, add_paths: bool = False, password: str = ""
+    ) -> None:
         self.address = address
+        self.password = password
         self.router_id = str(IPv4Address(int(address) & 0xFFFFFFFF or 1))
         self.asn = asn
         self.add_paths = add_paths
@@ -60,9 +74,7 @@ class Speaker:
         self.established.clear()
         self.closed.clear()
         try:
-            reader, self._writer = await asyncio.open_connection(
-                address, port, local_addr=(str(self.address), 0)
-            )
+            reader, self._writer = await asyncio.open_connection(sock=await self._connect(address, port))
         except OSError:
             return False
         self._writer.write(
@@ -74,6 +86,21 @@ class Speaker:
         for wait in waits:
             wait.cancel()
         return self.established.is_set() and not self.closed.is_set()
+
+    async def _connect(self, address: str, port: int) -> socket.socket:
+        """Open the connection; one that gets no answer, as with a wrong password, is given up."""
+        dialing = socket.socket()
+        try:
+            dialing.setblocking(False)
+            if self.password:
+                dialing.setsockopt(socket.IPPROTO_TCP, TCP_MD5SIG, md5_key(address, self.password))
+            dialing.bind((str(self.address), 0))
+            async with asyncio.timeout(UNANSWERED):
+                await asyncio.get_running_loop().sock_connect(dialing, (address, port))
+        except BaseException:
+            dialing.close()
+            raise
+        return dialing
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         buffer = bytearray()

@@ -83,7 +83,7 @@ async def test_a_hijack_over_the_other_half_is_rejected_with_its_reason(
         half.announce(OTHER, Attributes(ip_address("127.2.1.12")))
         await eventually(lambda: OTHER in tor.held(), "what came after it has arrived")
         assert tor.ever == {OTHER}
-        (violation,) = reflector.runner.view.violations.rows()
+        (violation,) = await eventually(reflector.runner.view.violations.rows, "it is seen")
         assert (violation["prefix"], violation["peer"], violation["reason"]) == (prefix, str(HALF), reason)
 
 

@@ -128,7 +128,7 @@ async def test_a_message_that_is_too_long_is_refused(engine: Engine) -> None:
 def test_a_closed_plan_is_the_same_speaker_with_nobody() -> None:
     plan = setting_of(loopback_instance()).plan
     closed = speaker.closed(plan, MESSAGE)
-    assert closed == replace(plan, ranges={}, peers={}, farewell=MESSAGE)
+    assert closed == replace(plan, ranges={}, later=plan.ranges, peers={}, farewell=MESSAGE)
     assert closed.identity == plan.identity
     assert closed.groups == plan.groups
 

@@ -10,6 +10,7 @@ from tests.lab.gobgp import BareReflector, GobgpNode, GobgpTor
 from tests.lab.network import Host, Network
 from tests.lab.peer import Heard, Path, Peer, Remote, Unsupported, all_established
 from tests.lab.raw import RawSpeaker
+from tests.lab.stream import Stream
 from tests.lab.wait import HappenedAnyway, NotInTime, eventually, never
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Peer",
     "RawSpeaker",
     "Remote",
+    "Stream",
     "Unsupported",
     "all_established",
     "eventually",

@@ -7,6 +7,7 @@ takes a next hop as final. A change is a new configuration file and `configure`,
 import re
 import socket
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from tests.lab.peer import (
@@ -125,6 +126,14 @@ class Bird(Peer):
         """Write the configuration again and have BIRD take it over."""
         self.config.write_text(self._config())
         self.birdc("configure")
+
+    def set_password(self, remote: str, password: str) -> None:
+        """Have another password with one remote; BIRD resets that session."""
+        self.sessions = tuple(
+            replace(session, password=password) if session.remote == remote else session
+            for session in self.sessions
+        )
+        self.reconfigure()
 
     # The common shape.
 

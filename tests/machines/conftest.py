@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.lab.process import run
+from tests.machines import packages
 from tests.machines.base import base
-from tests.machines.packages import build
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,6 +20,16 @@ def _can_boot() -> None:
 
 
 @pytest.fixture(scope="session")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def package() -> Path:
     """The Debian package of these sources, built once."""
-    return build(tmp_path_factory.mktemp("package"))
+    return packages.package()
+
+
+NEXT = "99.0"
+"""The version that upgrades lead to."""
+
+
+@pytest.fixture(scope="session")
+def newer(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A newer version of it."""
+    return packages.another(package, tmp_path_factory.mktemp("newer"), NEXT)

@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,8 +67,18 @@ class Deployment:
 
     def _machine(self, name: str, address: str) -> Machine:
         machine = Machine(self.net, name, address, mirror=self.mirror)
-        machine.write("/root/.ssh/authorized_keys", self._key, mode=0o600)
+        self._let_in(machine)
         return machine
+
+    def _let_in(self, machine: Machine) -> None:
+        machine.write("/root/.ssh/authorized_keys", self._key, mode=0o600)
+
+    def replace(self, name: str) -> None:
+        """Put a bare machine into the place of a half."""
+        machine = self.machine(name)
+        machine.replace(self.mirror)
+        machine.start()
+        self._let_in(machine)
 
     def machine(self, name: str) -> Machine:
         """One half by its name."""
@@ -92,6 +102,14 @@ class Deployment:
     def set_group(self, **variables: Any) -> None:
         """Give both halves these variables."""
         self._write(self._group, self.group() | variables)
+
+    def set_allocations(self, more: Mapping[str, Sequence[str]]) -> None:
+        """Let nodes of the example have further prefixes."""
+        file = self.inventory / "files" / "allocations.yaml"
+        content = self._read(file)
+        for node, prefixes in more.items():
+            content["nodes"][node]["prefixes"] += prefixes
+        self._write(file, content)
 
     def set_host(self, name: str, **variables: Any) -> None:
         """Give one half these variables."""

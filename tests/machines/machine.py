@@ -62,10 +62,9 @@ class Machine:
         self.host: Host = network.host(name)
         self.host.addresses = addresses
         folder = self.host.folder / "machine"
-        self._upper, self._root = folder / "upper", folder / "root"
-        for path in (self._upper, folder / "work", self._root):
-            path.mkdir(parents=True)
-        self._overlay = f"lowerdir={base()},upperdir={self._upper},workdir={folder / 'work'}"
+        self._upper, self._work, self._root = folder / "upper", folder / "work", folder / "root"
+        self._root.mkdir(parents=True)
+        self._overlay = f"lowerdir={base()},upperdir={self._upper},workdir={self._work}"
         self.cgroup = Cgroup(self.host.namespace)
         self._nspawn: Process | None = None
         self.leader: int | None = None
@@ -75,7 +74,9 @@ class Machine:
             self.start()
 
     def _prepare(self, mirror: Mirror | None) -> None:
-        """Put onto the disk what an installer would have asked for."""
+        """Put onto an empty disk what an installer would have asked for."""
+        for path in (self._upper, self._work):
+            path.mkdir()
         addresses = "".join(
             f"\n[Address]\nAddress={self.network.with_mask(address)}\nDuplicateAddressDetection=none\n"
             for address in self.host.addresses
@@ -92,8 +93,8 @@ class Machine:
         if mirror is not None:
             files["etc/apt/sources.list.d/debian.sources"] = mirror.sources()
             files["etc/apt/apt.conf.d/90host"] = mirror.settings()
-        for path, text in files.items():
-            self._install(path, text)
+        for name, text in files.items():
+            self._install(name, text)
         self._link(
             "etc/systemd/system/multi-user.target.wants/systemd-networkd.service", "systemd-networkd.service"
         )
@@ -211,6 +212,13 @@ class Machine:
         """Cut its power: the cable is dead at once, no process says a word. `start()` brings it back."""
         self.host.unplug()
         self._kill()
+
+    def replace(self, mirror: Mirror | None = None) -> None:
+        """Put another machine into its place: the same name and addresses, and an empty disk. It is not started yet."""
+        self.power_cut()
+        for path in (self._upper, self._work):
+            shutil.rmtree(path)
+        self._prepare(mirror)
 
     def _kill(self) -> None:
         if self.leader is not None:

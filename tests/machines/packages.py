@@ -1,22 +1,47 @@
-"""The package of the appliance for machines to install."""
+"""The package of the appliance for machines to install, and other versions of it to upgrade to."""
 
 import os
-import subprocess
-import sys
+import re
+import tempfile
 from pathlib import Path
 
-from tests.lab.process import CommandFailed
+from tests.lab.process import run
+from tests.packaging.conftest import built
 
-ROOT = Path(__file__).parents[2]
-BUILD_SECONDS = 300
+PACK_SECONDS = 120
 
 
-def build(folder: Path) -> Path:
-    """Build the package of the sources as they are; RR_PACKAGE names one that is built already."""
-    if built := os.environ.get("RR_PACKAGE"):
-        return Path(built)
-    words = [sys.executable, str(ROOT / "packaging" / "deb.py"), str(folder)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False)
-    if done.returncode != 0:
-        raise CommandFailed(f"the package cannot be built: {done.stderr[-3000:]}")
-    return Path(done.stdout.strip())
+def package() -> Path:
+    """The package of the sources as they are, built once for all tests; RR_PACKAGE names one that is built already."""
+    if already := os.environ.get("RR_PACKAGE"):
+        return Path(already)
+    return built()
+
+
+def another(package: Path, folder: Path, version: str, *, daemon: str = "", validation: str = "") -> Path:
+    """The same package under another version.
+
+    `daemon` is a statement with which its controller begins, `validation` one with which the reading of rr.yaml does.
+    """
+    with tempfile.TemporaryDirectory(prefix="rr-another-") as scratch:
+        tree = Path(scratch, "tree")
+        run(["dpkg-deb", "--raw-extract", package, tree])
+        _replace(tree / "DEBIAN/control", r"(?m)^Version: .*$", f"Version: {version}")
+        code = tree / "usr/lib/rr-appliance/rr"
+        _replace(code / "__init__.py", r'(?m)^__version__ = ".*"$', f'__version__ = "{version}"')
+        if daemon:
+            _replace(code / "daemon.py", r"(?m)^def main\(.*$", rf"\g<0>\n    {daemon}")
+        if validation:
+            _replace(code / "config/load.py", r"(?m)^def _load\(.*$", rf"\g<0>\n    {validation}")
+        made = (
+            folder
+            / f"rr-appliance_{version}_{run(['dpkg-deb', '--field', package, 'Architecture']).strip()}.deb"
+        )
+        run(["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", tree, made], timeout=PACK_SECONDS)
+    return made
+
+
+def _replace(file: Path, pattern: str, by: str) -> None:
+    text, found = re.subn(pattern, by, file.read_text(), count=1)
+    assert found, f"{file} has nothing like {pattern}"
+    file.write_text(text)

@@ -1,20 +1,27 @@
 """A pair deployed by ansible over ssh: from bare machines, through mistakes, reboots and power cuts."""
 
 import re
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.lab import Forwarding, Network, eventually
-from tests.lab.process import CommandFailed
+from rr import __version__
+from tests.lab import Network, eventually
+from tests.lab.process import CommandFailed, run
+from tests.machines.conftest import NEXT
 from tests.machines.deployment import Deployment, Ran
-from tests.machines.fabric import Fabric
+from tests.machines.fabric import PODS, STREAM, Fabric
 from tests.machines.machine import Machine
+from tests.machines.packages import another
 
 pytestmark = [pytest.mark.root, pytest.mark.machine, pytest.mark.timeout(900)]
 
 
 FLOATING = "10.0.0.10"
+CONNECTIONS = 8
+"""How many the firewall lets each address have (rr_appliance_connections)."""
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +31,8 @@ def pair(shared_net: Network, package: Path) -> Deployment:
     instances = made.group()["rr_appliance_instances"]
     instances["main"]["floating"] = [FLOATING]
     made.set_group(rr_appliance_instances=instances, rr_appliance_floating=f"{FLOATING}/12")
-    made.set_group(rr_appliance_floating_interface="eth0")
+    made.set_group(rr_appliance_floating_interface="eth0", rr_appliance_drain_wait=1)
+    made.set_allocations({"node-2": STREAM})
     ran = made.must_play("site.yml")
     assert set(ran.hosts) == {"rr-a", "rr-b"}
     return made
@@ -143,10 +151,9 @@ def test_unknown_instance_is_refused_before_anything_is_touched(pair: Deployment
 def test_reboot_of_a_half_costs_no_route_and_it_comes_back_by_itself(fabric: Fabric, half: str) -> None:
     """ToRs lose no route while a half reboots; afterwards every unit, session and firewall rule is back."""
     machine = fabric.pair.machine(half)
-    tables = [Forwarding(tor.host) for tor in fabric.tors]
-    machine.reboot()
-    fabric.wait_whole()
-    assert [table.taken_out() for table in tables] == [[], []]
+    with fabric.nothing_lost():
+        machine.reboot()
+        fabric.wait_whole()
     assert machine.failed_units() == []
     assert "10.2.0.128/25" in machine.run("nft", "list", "set", "inet", "rr_appliance", "peers4")
 
@@ -155,18 +162,17 @@ def test_reboot_of_a_half_costs_no_route_and_it_comes_back_by_itself(fabric: Fab
 def test_power_cut_of_a_half_costs_no_route_and_it_comes_back_by_itself(fabric: Fabric, half: str) -> None:
     """Not a word of farewell, and off until every ToR has noticed; the other half carries everything."""
     machine = fabric.pair.machine(half)
-    tables = [Forwarding(tor.host) for tor in fabric.tors]
-    machine.power_cut()
     address = machine.host.addresses[0]
-    eventually(
-        lambda: all(tor.session_states()[address] != "established" for tor in fabric.tors),
-        30,
-        f"every ToR misses {half}",
-        seen=lambda: [tor.session_states() for tor in fabric.tors],
-    )
-    machine.start()
-    fabric.wait_whole()
-    assert [table.taken_out() for table in tables] == [[], []]
+    with fabric.nothing_lost():
+        machine.power_cut()
+        eventually(
+            lambda: all(tor.session_states()[address] != "established" for tor in fabric.tors),
+            30,
+            f"every ToR misses {half}",
+            seen=lambda: [tor.session_states() for tor in fabric.tors],
+        )
+        machine.start()
+        fabric.wait_whole()
     assert machine.failed_units() == []
 
 
@@ -195,3 +201,184 @@ def test_keepalived_moves_the_floating_address_off_a_half_that_is_critical(fabri
     pair.machine(first).run("systemctl", "stop", "rrd.service")
     eventually(lambda: holders() not in ([], [first]) and len(holders()) == 1, 30, "it moves", seen=holders)
     pair.machine(first).run("systemctl", "start", "rrd.service")
+
+
+def marks(fabric: Fabric, *, but: Sequence[str] = ()) -> dict[str, Mapping[str, str]]:
+    """Since when everybody's sessions are up, but those with some halves."""
+    everyone = (*fabric.tors, *fabric.nodes)
+    return {
+        peer.name: {remote: mark for remote, mark in peer.session_marks().items() if remote not in but}
+        for peer in everyone
+    }
+
+
+def test_another_password_of_a_rack_flaps_no_session(fabric: Fabric) -> None:
+    """site.yml on one half, the nodes' side for it, then the other half: no other session notices it."""
+    pair = fabric.pair
+    secrets = pair.group()["rr_appliance_secrets"] | {"rack-1": "another-password"}
+    pair.set_group(rr_appliance_secrets=secrets)
+    with fabric.nothing_lost():
+        for half in pair.halves:
+            (address,) = half.host.addresses
+            before, others = marks(fabric), marks(fabric, but=[address])
+            pair.must_play("site.yml", "--limit", half.name)
+            assert marks(fabric) == before, "who is up stays up"
+            fabric.guarded.set_password(address, "another-password")
+            fabric.wait_whole()
+            assert {**marks(fabric, but=[address])} == others
+
+
+def test_node_with_a_wrong_password_is_back_soon_after_it_is_right(fabric: Fabric) -> None:
+    """Its connections have no answer; more of them than the firewall lets through do not count against it later."""
+    (address,) = fabric.pair.rr_a.host.addresses
+    right = fabric.pair.group()["rr_appliance_secrets"]["rack-1"]
+    fabric.guarded.set_password(address, "wrong")
+    before = failures(fabric.pair.rr_a)
+    eventually(
+        lambda: failures(fabric.pair.rr_a) - before >= 2 * CONNECTIONS,
+        60,
+        "it tried more often than the firewall allows connections",
+        seen=lambda: failures(fabric.pair.rr_a) - before,
+    )
+    fabric.guarded.set_password(address, right)
+    eventually(
+        lambda: fabric.guarded.session_states()[address] == "established",
+        15,
+        "it is back",
+        seen=lambda: fabric.pair.rr_a.run("nft", "list", "table", "inet", "rr_appliance"),
+    )
+
+
+def failures(machine: Machine) -> int:
+    """How many segments with a wrong password its kernel has seen."""
+    names, numbers = (
+        line.split()
+        for line in machine.run("cat", "/proc/net/netstat").splitlines()
+        if line.startswith("TcpExt:")
+    )
+    return int(dict(zip(names, numbers, strict=True))["TCPMD5Failure"])
+
+
+def test_dead_node_is_gone_at_once_when_both_halves_are_told(fabric: Fabric) -> None:
+    """A cable is cut; `rrctl node down` on both halves takes its routes away, long before their time is over."""
+    (tor, node) = (fabric.tors[1], fabric.nodes[1])
+    node.host.unplug()
+    try:
+        assert tor.kernel_next_hops(PODS[node.name])
+        for half in fabric.pair.halves:
+            half.run("rrctl", "node", "down", node.name)
+        eventually(lambda: not tor.kernel_next_hops(PODS[node.name]), 5, "its pods' route is gone")
+    finally:
+        node.host.plug()
+    fabric.wait_whole()
+
+
+def test_renewed_certificates_are_taken_into_use_without_a_session_moving(fabric: Fabric) -> None:
+    """`rrctl pair certificates --renew` where the CA is, then site.yml: both halves have them, and reach each other."""
+    pair, before = fabric.pair, marks(fabric)
+    old = {half.name: half.rrctl("pair")["certificate_ends"] for half in pair.halves}
+    made = [sys.executable, "-m", "rr.cli", "pair", "certificates", "--names", "rr-a,rr-b", "--days", "400"]
+    run([*made, "--renew", pair.inventory / "certificates"])
+    assert {host for _, host in changed_tasks(pair.must_play("site.yml"))} == {"rr-a", "rr-b"}
+    eventually(
+        lambda: all(half.rrctl("pair")["certificate_ends"] != old[half.name] for half in pair.halves),
+        10,
+        "they are in use",
+    )
+    fabric.wait_whole()
+    assert marks(fabric) == before
+
+
+def versions(pair: Deployment) -> list[str]:
+    """What is installed on each half, and runs: they must be the same."""
+    installed = [
+        half.run("dpkg-query", "--show", "--showformat=${Version}", "rr-appliance") for half in pair.halves
+    ]
+    assert installed == [half.rrctl("status")["version"] for half in pair.halves]
+    return installed
+
+
+def test_version_that_cannot_start_is_stopped_with_the_old_one_in_service(
+    fabric: Fabric, package: Path, tmp_path: Path
+) -> None:
+    """upgrade.yml ends at the first half, says how it left it, and rollback.yml brings that back; no route goes."""
+    pair = fabric.pair
+    broken = another(package, tmp_path, "98.0", daemon="raise SystemExit('broken')")
+    patience = {"rr_appliance_patience": 15, "rr_appliance_package": str(broken)}
+    with fabric.nothing_lost():
+        ran = pair.play("upgrade.yml", variables=patience)
+        assert ran.exit != 0
+        said = " ".join(ran.said.split())
+        assert 'rr-a: stopped at "Wait until it is ready". It was left with version 98.0' in said
+        assert "Meanwhile rr-b says: RR WARNING - " in said
+        assert "rollback.yml --limit rr-a" in said
+        assert pair.rr_b.rrctl("status")["version"] == __version__
+        assert [peer["state"] for peer in pair.rr_b.rrctl("peers") if peer["role"] != "pair"] == [
+            "established"
+        ] * 4
+        assert fabric.carries()
+        pair.must_play("rollback.yml")
+        fabric.wait_whole()
+    assert versions(pair) == [__version__, __version__]
+
+
+def test_version_that_refuses_the_configuration_is_stopped_before_anything_is_touched(
+    fabric: Fabric, package: Path, tmp_path: Path
+) -> None:
+    """The new version's own code validates rr.yaml of each half before the first one is taken out."""
+    pair, before = fabric.pair, marks(fabric)
+    picky = another(package, tmp_path, "97.0", validation="raise SystemExit('it wants more')")
+    ran = pair.play("upgrade.yml", variables={"rr_appliance_package": str(picky)})
+    assert ran.exit != 0
+    assert "Nothing was touched: version 97.0 refuses /etc/rr/rr.yaml of rr-a" in " ".join(ran.said.split())
+    assert (versions(pair), marks(fabric)) == ([__version__, __version__], before)
+
+
+def test_upgrade_under_load_costs_no_route_and_a_second_run_does_nothing(fabric: Fabric, newer: Path) -> None:
+    """Both halves in turn under a stream of announcements: no ToR drops a route that still exists."""
+    pair = fabric.pair
+    pair.set_group(rr_appliance_package=str(newer))
+    foretold = pair.must_play("upgrade.yml", "--check", "--diff")
+    assert foretold.said.count(f"would be drained, brought from version {__version__} to {NEXT}") == 2
+    assert versions(pair) == [__version__, __version__]
+    with fabric.nothing_lost(load=True):
+        pair.must_play("upgrade.yml")
+    fabric.wait_whole()
+    assert versions(pair) == [NEXT, NEXT]
+    assert pair.must_play("upgrade.yml").changed == 0
+    assert pair.must_play("site.yml", "--diff").changed == 0
+
+
+def test_rollback_under_load_brings_the_version_before_back_and_costs_no_route(
+    fabric: Fabric, package: Path
+) -> None:
+    """rollback.yml: both halves in turn, to what each remembers; a second run does nothing."""
+    pair = fabric.pair
+    pair.set_group(rr_appliance_package=str(package))
+    with fabric.nothing_lost(load=True):
+        pair.must_play("rollback.yml")
+    fabric.wait_whole()
+    assert versions(pair) == [__version__, __version__]
+    assert pair.must_play("rollback.yml").changed == 0
+
+
+def test_upgrade_begins_nothing_while_a_half_complains(fabric: Fabric, newer: Path) -> None:
+    """A half that is drained by somebody: refused with check's own sentence before anything is touched."""
+    pair = fabric.pair
+    pair.rr_b.run("rrctl", "drain", "--wait", "0", timeout=60)
+    ran = pair.play("upgrade.yml", variables={"rr_appliance_package": str(newer)})
+    pair.rr_b.run("rrctl", "undrain")
+    assert ran.exit != 0
+    assert re.search(r"Nothing was touched: rr-b says RR WARNING - .*drained", " ".join(ran.said.split()))
+    fabric.wait_whole()
+    assert versions(pair) == [__version__, __version__]
+
+
+def test_host_that_is_replaced_is_a_half_again_by_site_alone(fabric: Fabric) -> None:
+    """Another machine with the old one's name and addresses, and an empty disk: site.yml for it, and no route goes."""
+    pair = fabric.pair
+    with fabric.nothing_lost():
+        pair.replace("rr-b")
+        pair.must_play("site.yml", "--limit", "rr-b")
+        fabric.wait_whole()
+    assert pair.must_play("check.yml").said.count("RR OK - ") == 2

@@ -13,8 +13,8 @@ import pytest
 from rr import __version__
 from tests.lab import Forwarding, Network, all_established, eventually
 from tests.machines import Machine, Mirror
+from tests.machines.conftest import NEXT
 from tests.machines.installed import CONFIG, Installed
-from tests.packaging.conftest import built
 from tests.scenarios.lifecycle import (
     ROUTES,
     Calm,
@@ -31,7 +31,9 @@ pytestmark = [pytest.mark.root, pytest.mark.machine, pytest.mark.timeout(400)]
 UNITS = ("rr.target", "rrd.service", "rr-engine@main.service", "rr-engines.path", "rr-check.timer")
 BACK = 30.0
 """Seconds in which everybody is back: a GoBGP node waits five before it dials again."""
-NEXT = "99.0"
+CRONTAB, CRON_SAID = "/etc/cron.d/rr-check", "/var/tmp/cron-said"
+PERFDATA = re.compile(r"(\w+=-?[\d.]+(s|%|B|c)?(;[^; ]*){0,4} ?)+")
+"""What monitoring-plugins.org/doc/guidelines.html, section 2.6, lets a plugin say."""
 PROBE = Path(__file__).with_name("probe.py")
 CHANGING = re.compile(
     r"/(proc|sys|dev|tmp|root|var/(log|cache|tmp|backups)|var/lib/(dpkg|apt|systemd|ucf|python)|run/(systemd|log|lock|utmp)"
@@ -41,20 +43,17 @@ CHANGING = re.compile(
 
 
 @pytest.fixture(scope="module")
-def packages() -> tuple[Path, Path]:
-    """The package of the sources, and a newer version of it."""
-    return built(), built("--version", NEXT)
-
-
-@pytest.fixture(scope="module")
-def appliance(shared_net: Network, packages: tuple[Path, Path]) -> Installed:
+def appliance(shared_net: Network, package: Path) -> Installed:
     """A machine with the package and its configuration."""
     control = shared_net.host("control", "10.0.0.5")
     found = Installed(Machine(shared_net, "rr-a", "10.0.0.11", mirror=Mirror(shared_net, control)))
     found.pin_engine()
-    found.apt("install", "gobgpd")
+    found.apt("install", "gobgpd", "cron")
+    found.machine.run("useradd", "--system", "nagios")
     found.machine.host.before = listing(found.machine)  # type: ignore[attr-defined]
-    found.install(packages[0])
+    found.install(package)
+    found.machine.run("gpasswd", "--add", "nagios", "rr")
+    found.machine.write(CRONTAB, f"* * * * * nagios (rrctl check; echo $?) >>{CRON_SAID} 2>&1\n")
     return found
 
 
@@ -142,6 +141,22 @@ def test_the_check_is_kept_for_everybody_to_read(fabric: Fabric, appliance: Inst
     assert (kept["exit"], kept["line"][:5]) == (0, "RR OK")
     assert appliance.machine.tell("rrctl", "check", user="daemon").exit == 3
     assert appliance.machine.tell("rrctl", "check", user="rr").exit == 0
+
+
+def test_a_monitoring_system_has_its_line_and_code_as_an_unprivileged_user(
+    fabric: Fabric, appliance: Installed
+) -> None:
+    """In the group rr: one line, perfdata, its first word's exit code; 2 where rrd is dead, 3 for who may not ask."""
+    told = appliance.machine.tell("rrctl", "check", user="nagios")
+    line, _, perfdata = told.stdout.rstrip("\n").partition(" | ")
+    assert (told.exit, line[:8], told.stderr) == (0, "RR OK - ", "")
+    assert PERFDATA.fullmatch(perfdata), perfdata
+    appliance.machine.run("systemctl", "stop", "rrd")
+    dead = appliance.machine.tell("rrctl", "check", user="nagios")
+    appliance.machine.run("systemctl", "start", "rrd")
+    assert (dead.exit, dead.stdout[:14], dead.stderr) == (2, "RR CRITICAL - ", "")
+    outsider = appliance.machine.tell("rrctl", "check", user="daemon")
+    assert (outsider.exit, outsider.stdout[:13], outsider.stderr) == (3, "RR UNKNOWN - ", "")
 
 
 def probed(appliance: Installed, unit: str, own: str) -> Any:
@@ -371,17 +386,17 @@ def test_a_configuration_with_mistakes_makes_the_reload_fail_and_changes_nothing
 
 
 def test_upgrade_and_downgrade_restart_the_controller_and_no_engine(
-    fabric: Fabric, appliance: Installed, packages: tuple[Path, Path]
+    fabric: Fabric, appliance: Installed, package: Path, newer: Path
 ) -> None:
     """apt puts another version in and takes it back: engines run on, settings of the operator stay, nobody notices."""
     machine = appliance.machine
     settings = machine.read("/etc/default/rr-appliance").replace("info", "debug")
     machine.write("/etc/default/rr-appliance", settings)
     engine = appliance.pid("rr-engine@main")
-    for package, version in zip(reversed(packages), (NEXT, __version__), strict=True):
+    for exchanged, version in ((newer, NEXT), (package, __version__)):
         controller = appliance.pid("rrd")
         with undisturbed(fabric):
-            appliance.install(package, "--allow-downgrades")
+            appliance.install(exchanged, "--allow-downgrades")
             assert appliance.rrctl("status")["version"] == version
         assert appliance.pid("rrd") not in (0, controller)
         assert appliance.pid("rr-engine@main") == engine
@@ -417,6 +432,19 @@ def test_a_machine_alone_that_reboots_keeps_its_peers_routes_meanwhile(
     said = [event["text"] for event in appliance.rrctl("events") if event["kind"] == "drain"]
     assert said[-1] == "main serves again", "that of the test before"
     assert "main: it comes back soon" in machine.host.folder.joinpath("console.log").read_text()
+
+
+def test_cron_has_the_same_answers(fabric: Fabric, appliance: Installed) -> None:
+    """A line in cron.d, with cron's own bare environment, since the package is there: one line, and its code."""
+    machine = appliance.machine
+
+    def answers() -> list[tuple[str, str]]:
+        said = machine.tell("cat", CRON_SAID).stdout.splitlines()
+        return [(line.split()[1], code) for line, code in zip(said[::2], said[1::2], strict=False)]
+
+    eventually(lambda: ("OK", "0") in answers(), 75, "cron has run it", seen=answers)
+    assert set(answers()) <= {("OK", "0"), ("WARNING", "1"), ("CRITICAL", "2")}
+    machine.run("rm", CRONTAB, CRON_SAID)
 
 
 def test_purge_leaves_nothing(fabric: Fabric, appliance: Installed) -> None:

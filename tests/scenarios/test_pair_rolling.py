@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from tests.lab import (
     GobgpNode,
     Network,
     Peer,
+    Stream,
     all_established,
     eventually,
 )
@@ -102,41 +102,15 @@ def pair(net: Network) -> Pair:
     return Pair(net)
 
 
-class Stream(threading.Thread):
-    """Announces the prefixes of the stream one after the other, and withdraws each when the next is out."""
-
-    def __init__(self, node: Peer) -> None:
-        super().__init__()
-        self.node = node
-        self.ended = threading.Event()
-        self.rounds = 0
-
-    def run(self) -> None:
-        before: str | None = None
-        while not self.ended.is_set():
-            current = STREAM[self.rounds % len(STREAM)]
-            self.node.announce(current)
-            if before is not None:
-                self.node.withdraw(before)
-            before = current
-            self.rounds += 1
-            self.ended.wait(0.2)
-        if before is not None:
-            self.node.withdraw(before)
-
-
 @contextmanager
 def nothing_lost(pair: Pair) -> Iterator[None]:
     """Assert that with the stream running no ToR stops forwarding to a pod, and that all of the stream goes again."""
     tables = {tor.name: Forwarding(tor.host) for tor in pair.tors}
-    stream = Stream(pair.nodes["frr"])
-    stream.start()
+    stream = Stream(pair.nodes["frr"], STREAM)
     try:
         yield
     finally:
-        stream.ended.set()
-        stream.join()
-    assert stream.rounds > 2 * len(STREAM)
+        stream.stop()
     eventually(
         lambda: all(set(tor.routes()) == set(PODS.values()) for tor in pair.tors),
         GONE_WITHIN,
