@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,7 +14,7 @@ from rr.instance.health import Health
 from rr.instance.upkeep import Upkeep
 from rr.instance.wants import Wants
 from rr.net import Address
-from tests.unit.view.test_live import NODE
+from tests.unit.view.test_live import NOBODYS, NODE, Picture
 
 
 class Engine:
@@ -41,9 +40,10 @@ def engine() -> Engine:
 def work(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Upkeep:
     """An engine whose picture has a route of NODE that the rules refuse."""
     monkeypatch.setattr(upkeep, "SETTLE", 0.001)
-    view: Any = SimpleNamespace(
-        leaks=lambda: {NODE}, withheld=set, called=str, crossings=SimpleNamespace(moved=time.monotonic())
-    )
+    view = Picture()
+    view.become(NODE, "established")
+    view.hear(NODE, NOBODYS, accepted=True)
+    assert view.leaks() == {NODE}
     wants: Any = SimpleNamespace(name="main", view=view, allocated=True, audit=False, wake=asyncio.Event())
     health = cast("Health", SimpleNamespace(disagreeing=0))
     return Upkeep(cast("Wants", wants), cast("Reconciler", engine), health, lambda *words: None)
