@@ -142,7 +142,7 @@ def _ipam(ipam: Mapping[str, Any]) -> str:
         lines.append(f'<p><span class="warn">Last error</span>: {_text(ipam["error"])}</p>')
     if ipam.get("held"):
         lines.append(
-            '<p><span class="warn">A snapshot is held back</span>; see <code>rrctl ipam show</code>.</p>'
+            '<p><span class="warn">A snapshot is held back</span>; see <code>rrctl ipam diff</code>.</p>'
         )
     return f"<h2>Allocations</h2>{''.join(lines)}"
 

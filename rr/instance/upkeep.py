@@ -97,8 +97,12 @@ class Upkeep:
         self.wants.audit = self.wants.audit or time.monotonic() >= self._next_audit()
 
     def _next_audit(self) -> float:
-        """When to audit: not while many routes move, since an audit holds the engine up; but not much later either."""
-        due = self._audited + max(AUDIT_EVERY, AUDIT_SHARE * self._audit_took)
+        """When to audit: not while many routes move, since an audit holds the engine up; but not much later either.
+
+        And soon where it is not known yet what everybody announces: until then every change judges everybody again.
+        """
+        share = AUDIT_SHARE if self.view.complete or self.view.counting else 0
+        due = self._audited + max(AUDIT_EVERY, share * self._audit_took)
         return max(due, min(due + AUDIT_PATIENCE, self.view.crossings.moved + QUIET))
 
     async def _reconcile(self) -> None:

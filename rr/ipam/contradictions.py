@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import NamedTuple, TypeAlias
 
@@ -36,26 +35,24 @@ class Place(NamedTuple):
         return Problem(self.file, *place_of(self.node, name), key, wrong, right)
 
 
-@dataclass(frozen=True, slots=True)
 class Claim:
-    """A prefix as it stands in a document: whose it is, where, and under which key."""
+    """A prefix as it stands in a document: whose it is (None: a VIP pool's), where, and under which key.
 
-    allocated: Allocated
-    node: str | None
-    """None: a VIP pool's."""
-    place: Place
-    path: str
-    index: int
+    There are thousands, at every reading: so it is the plainest of classes.
+    """
+
+    __slots__ = ("file", "index", "item", "network", "node", "order", "path")
+
+    def __init__(
+        self, allocated: Allocated, node: str | None, file: str, item: Node, path: str, index: int
+    ) -> None:
+        self.network, self.order = allocated
+        self.node, self.file, self.item, self.path, self.index = node, file, item, path, index
 
     @property
-    def network(self) -> Network:
-        """The prefix."""
-        return self.allocated[0]
-
-    @property
-    def order(self) -> Order:
-        """What prefixes are sorted by."""
-        return self.allocated[1]
+    def place(self) -> Place:
+        """Where it stands."""
+        return Place(self.file, self.item)
 
     @property
     def owner(self) -> str:

@@ -107,6 +107,8 @@ class Keeper:
         """What sources say on that was rejected."""
         self.parts: dict[str, Part] = {}
         self._saving, self._urgent = asyncio.Lock(), asyncio.Event()
+        self._next: asyncio.Task[bool] | None = None
+        """The write that is to come."""
         self._changed, self._saved, self._wrote = 0, 0, float("-inf")
         self.settled = self._load()
         self._base: Settled | None = None
@@ -287,12 +289,20 @@ class Keeper:
         """
         if at_once:
             self._urgent.set()
+        if self._next is None:
+            self._next = asyncio.create_task(self._save())
+        return await asyncio.shield(self._next)
+
+    async def _save(self) -> bool:
+        """Write when the write before is done and its pause over; what is decided until then is in it."""
         async with self._saving:
-            if self._changed == self._saved:
-                return self.state_error is None
-            if (left := self._wrote + SAVE_PAUSE - time.monotonic()) > 0:
+            if self._changed > self._saved and (left := self._wrote + SAVE_PAUSE - time.monotonic()) > 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._urgent.wait(), left)
+            self._next = None
+            self._urgent.clear()
+            if self._changed == self._saved:
+                return self.state_error is None
             state, changed = self.state(), self._changed
             try:
                 await asyncio.to_thread(store.save, self.path, state)

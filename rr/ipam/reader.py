@@ -208,8 +208,8 @@ class Reader:
             except NotValid as error:
                 self.wrong(item, f"{path}[{index}]", error.wrong, error.right)
                 continue
-            first = self.addresses.setdefault(address, (name, self.place(item)))
-            if first[1].node is item:
+            if (first := self.addresses.get(address)) is None:
+                self.addresses[address] = name, Place(self.file, item)
                 found.append(address)
             else:
                 self.same_address(address, name, f"{path}[{index}]", item, first)
@@ -240,7 +240,7 @@ class Reader:
                 self.wrong(item, f"{path}[{index}]", error.wrong, error.right)
                 continue
             found.append(allocated[0])
-            claims.append(Claim(allocated, name, self.place(item), path, index))
+            claims.append(Claim(allocated, name, self.file, item, path, index))
         return tuple(found)
 
     def vips(self, key: Node, node: Node) -> tuple[VipPool, ...]:
