@@ -53,6 +53,7 @@ class Daemon:
         sources = asyncio.create_task(self._follow_sources())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.appliance.allocating.heard.wait(), FIRST_READING)
+        self.appliance.allocating.begin()
         await self.appliance.end_strays()
         await self.appliance.recall_drains()
         self.appliance.start_instances()

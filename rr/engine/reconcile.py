@@ -20,7 +20,7 @@ from rr.errors import EngineError, EngineRefused
 from rr.net import Address, Network
 from rr.policy.changes import Change, between
 from rr.policy.drain import is_draining
-from rr.policy.model import PolicySet
+from rr.policy.model import PolicySet, PrefixMatch
 
 _log = structlog.get_logger(__name__)
 _AT_ONCE = 16
@@ -43,6 +43,8 @@ class NeedsRestart(EngineError):
         """Whether peers would take the new one for the old one, restarted."""
 
 
+Announcers = Callable[[frozenset[PrefixMatch]], Iterable[Address] | None]
+"""Says which peers announce what these match; None where that is not known."""
 Wanted = Callable[[PolicySet | None], PolicySet]
 """Says what the policy should be, given what is held."""
 
@@ -65,8 +67,9 @@ class Outcome:
 class Reconciler:
     """Keeps one engine as wanted. Not for concurrent use: one task runs it."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, announcers: Announcers = lambda _: None) -> None:
         self.engine = engine
+        self.announcers = announcers
         self.held: PolicySet | None = None
         """What the engine's policy is, as far as we know; None until it has been read."""
         self.unsent: set[Address] = set()
@@ -143,6 +146,8 @@ class Reconciler:
             await self._edit(change, wanted)
         outcome.said.append(_sentence(change))
         await self._refresh(change.senders, outward=False)
+        if change.announced and change.senders is not None:
+            await self._refresh_announcers(change.announced)
         if is_draining(before) != is_draining(wanted):
             await self.resend()
             outcome.resent = True
@@ -195,6 +200,11 @@ class Reconciler:
             await self.refresh(await self._sessions_in(peers), outward=outward)
         else:
             await self.refresh([n.network_address for n in peers], outward=outward)
+
+    async def _refresh_announcers(self, announced: frozenset[PrefixMatch]) -> None:
+        """Have the routes judged again of whoever announces what all nodes may, or may no longer: mostly few do."""
+        found = self.announcers(announced)
+        await self.refresh(await self._sessions_in(None) if found is None else found)
 
     async def _sessions_in(self, networks: frozenset[Network] | None) -> list[Address]:
         """The engine's peers in these networks: the engine is asked, since it knows of a session first."""

@@ -121,7 +121,7 @@ class InstanceRunner(Wants):
             await self._ready(engine, ANSWER_PATIENCE if adopted else START_PATIENCE)
             self.health.pid = self.process.pid()
             self.health.version = await self._version()
-            reconciler = Reconciler(engine)
+            reconciler = Reconciler(engine, self.view.announcers)
             try:
                 fresh = await reconciler.start(self.setting.plan)
             except NeedsRestart as error:
@@ -240,10 +240,12 @@ class InstanceRunner(Wants):
     # While it lives
 
     async def _watch(self, engine: Engine, *, stormy: bool) -> None:
+        self.view.counting = stormy
         if stormy:
             families = [FAMILIES[family] for family in self.setting.instance.families]
             await storm.passed(self.view, engine, families)
             await sessions.take_census(self.view, engine)
+            self.view.counting = False
         async for message in engine.watch(events.everything()):
             for event in events.read(message):
                 self.view.apply(event)

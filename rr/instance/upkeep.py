@@ -117,6 +117,7 @@ class Upkeep:
                 self.wants.continuity.learn(peer)
             self.wants.guard.listed(outcome.peers)
             await self._learn_looped(outcome.peers or ())
+            self.view.complete = not self.view.counting
         self.wants.suspended = reflecting
         self._settled(outcome)
         if drain is not None and drain is self.wants.drain:

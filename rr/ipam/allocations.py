@@ -7,7 +7,6 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
 
 from rr.addresses import contains, order_of
 from rr.net import Address, Network
@@ -90,10 +89,8 @@ class Allocations:
         return found.node if found else None
 
     def pools_for(self, node: str) -> tuple[Network, ...]:
-        """The VIP prefixes open to a node, in order of the document; none for a node that is not known."""
-        if node not in self.nodes:
-            return ()
-        return tuple(chain.from_iterable(pool.prefixes for pool in self.vips if pool.open_to(node)))
+        """The VIP prefixes open to a node, those open to every node first; none for a node that is not known."""
+        return self.index.open_to_all + self.index.named.get(node, ()) if node in self.nodes else ()
 
     def vip_pool_of(self, prefix: Network) -> VipPool | None:
         """The pool that a prefix lies in, whatever its length and whoever announces it."""
@@ -135,6 +132,20 @@ class Index:
     def pools(self) -> tuple[tuple[Network, VipPool], ...]:
         """Each VIP prefix with its pool."""
         return tuple((prefix, pool) for pool in self._allocations.vips for prefix in pool.prefixes)
+
+    @cached_property
+    def open_to_all(self) -> tuple[Network, ...]:
+        """The VIP prefixes that every node may announce from."""
+        return tuple(prefix for prefix, pool in self.pools if pool.nodes is None)
+
+    @cached_property
+    def named(self) -> Mapping[str, tuple[Network, ...]]:
+        """The VIP prefixes whose pools name a node, for each node that is named."""
+        found: dict[str, list[Network]] = {}
+        for prefix, pool in self.pools:
+            for node in pool.nodes or ():
+                found.setdefault(node, []).append(prefix)
+        return {node: tuple(prefixes) for node, prefixes in found.items()}
 
     @cached_property
     def _pool_table(self) -> Mapping[int, tuple[list[int], list[tuple[Network, VipPool]]]]:

@@ -109,6 +109,8 @@ class Keeper:
         self._saving, self._urgent = asyncio.Lock(), asyncio.Event()
         self._changed, self._saved, self._wrote = 0, 0, float("-inf")
         self.settled = self._load()
+        self._base: Settled | None = None
+        """What was in force when this rrd started, while it is not in force anywhere yet."""
 
     def _load(self) -> Settled:
         try:
@@ -138,6 +140,14 @@ class Keeper:
         settled = settle(self.settled, self._said({}), now=self.clock())
         return self._enforce(settled, "the configuration names other sources")
 
+    def start(self) -> None:
+        """Until `begin`, what sources say is settled as if they all spoke at once: who is first has no advantage."""
+        self._base = self.settled
+
+    def begin(self) -> None:
+        """From now on who has something keeps it, since it is in force."""
+        self._base = None
+
     @property
     def allocations(self) -> Allocations:
         """What is in force; EMPTY, and so no route accepted, before the first good reading ever."""
@@ -159,12 +169,13 @@ class Keeper:
         self.since.pop(source, None)
         self.good.add(source)
         said = self._said({source: snapshot})
-        settled = settle(self.settled, said, now=self.clock(), sweep=False)
+        settled = settle(self._base or self.settled, said, now=self.clock(), sweep=False)
         if source in self.parts and (why := self._excess(settled.allocations)):
             return self._doubt(reading, settled.allocations, why)
         told = (self.held.pop(source, None), self.rejected.pop(source, None), self.refusing.pop(source, None))
         if self.grace and settled is not self.settled:
-            settled = settle(self.settled, said, now=self.clock(), grace=self.grace, sweep=False)
+            base = self._base or self.settled
+            settled = settle(base, said, now=self.clock(), grace=self.grace, sweep=False)
         if settled is self.settled and source in self.parts:
             self._changed += any(told) or recovered
             return self._unchanged(f"{source} says nothing new")

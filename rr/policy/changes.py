@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from rr.net import Network
 from rr.policy.model import PolicySet, PrefixMatch, Statement
-from rr.policy.rules import MARKS, TORS
+from rr.policy.rules import MARKS, OPEN, TORS
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class Change:
     """Peers whose announcements are to be judged again; None: everybody's."""
     receivers: frozenset[Network] | None
     """Peers for which it is to be decided again what they are sent; None: everybody."""
+    announced: frozenset[PrefixMatch] = frozenset()
+    """What every node may announce from now on, or until now: whoever announces it is to be judged again too."""
 
     def __bool__(self) -> bool:
         return self.structural or bool(self.edits)
@@ -37,8 +42,9 @@ class Change:
 def between(held: PolicySet, wanted: PolicySet) -> Change:
     """Find the change that leads from `held` to `wanted`."""
     marked = frozenset(_marked(held, wanted))
-    senders = _affected(held, wanted, held.imports, wanted.imports)
-    receivers = _affected(held, wanted, held.exports, wanted.exports)
+    changed = _Changed(held, wanted)
+    senders = _affected(held, wanted, changed, held.imports, wanted.imports)
+    receivers = _affected(held, wanted, changed, held.exports, wanted.exports)
     if marked and receivers is not None:
         # A path that its new mark keeps from a peer with add-path is not withdrawn there by itself (docs/engine.md).
         receivers |= wanted.neighbor_sets.get(TORS, frozenset())
@@ -47,6 +53,7 @@ def between(held: PolicySet, wanted: PolicySet) -> Change:
         structural=held.structure() != wanted.structure(),
         senders=None if senders is None else senders | marked,
         receivers=receivers,
+        announced=_opened(held, wanted),
     )
 
 
@@ -55,21 +62,22 @@ def _edits(
 ) -> Iterable[Edit]:
     for name, members in wanted.items():
         before = held.get(name, frozenset())
-        if before != members:
+        if before is not members and before != members:
             yield Edit(name, before - members, members - before)
 
 
 def _affected(
-    held: PolicySet, wanted: PolicySet, before: Iterable[Statement], after: Iterable[Statement]
+    held: PolicySet,
+    wanted: PolicySet,
+    changed: "_Changed",
+    before: tuple[Statement, ...],
+    after: tuple[Statement, ...],
 ) -> frozenset[Network] | None:
-    old, new = _by_name(before), _by_name(after)
     found: set[Network] = set()
-    for name in old.keys() | new.keys():
-        if old.get(name) == new.get(name) and not _sets_differ(held, wanted, new[name]):
-            continue
-        if name.startswith(MARKS):
+    for was, now in _differing(changed, before, after):
+        if any(one and one.name.startswith(MARKS) for one in (was, now)):
             continue  # see _marked
-        for policy, statement in ((held, old.get(name)), (wanted, new.get(name))):
+        for policy, statement in ((held, was), (wanted, now)):
             if statement is None:
                 continue
             if statement.neighbors is None:
@@ -78,19 +86,56 @@ def _affected(
     return frozenset(found)
 
 
+def _differing(
+    changed: "_Changed", before: tuple[Statement, ...], after: tuple[Statement, ...]
+) -> Iterator[tuple[Statement | None, Statement | None]]:
+    """Statements that are there only before or only after, or that judge otherwise than before."""
+    if before == after:
+        yield from ((one, one) for one in after if changed.for_(one))
+        return
+    old, new = _by_name(before), _by_name(after)
+    for name in old.keys() | new.keys():
+        was, now = old.get(name), new.get(name)
+        if was != now or (now and changed.for_(now)):
+            yield was, now
+
+
 def _by_name(statements: Iterable[Statement]) -> dict[str, Statement]:
     return {statement.name: statement for statement in statements}
 
 
-def _sets_differ(held: PolicySet, wanted: PolicySet, statement: Statement) -> bool:
-    return any(
-        name is not None and before.get(name) != after.get(name)
-        for name, before, after in (
-            (statement.prefixes, held.prefix_sets, wanted.prefix_sets),
-            (statement.neighbors, held.neighbor_sets, wanted.neighbor_sets),
-            (statement.communities, held.community_sets, wanted.community_sets),
+class _Changed:
+    """Which sets have another content; most are the very same object in both policies."""
+
+    def __init__(self, held: PolicySet, wanted: PolicySet) -> None:
+        self.prefixes = _names(held.prefix_sets, wanted.prefix_sets)
+        self.neighbors = _names(held.neighbor_sets, wanted.neighbor_sets)
+        self.communities = _names(held.community_sets, wanted.community_sets)
+
+    def for_(self, statement: Statement) -> bool:
+        """Whether a statement judges otherwise than before. What nodes share is another matter: see _opened."""
+        return (
+            (statement.prefixes in self.prefixes and not statement.name.startswith(OPEN))
+            or statement.neighbors in self.neighbors
+            or statement.communities in self.communities
         )
-    )
+
+
+def _names(before: Mapping[str, T], after: Mapping[str, T]) -> set[str]:
+    found = {
+        name for name, members in after.items() if (was := before.get(name)) is not members and was != members
+    }
+    return found | (before.keys() - after.keys())
+
+
+def _opened(held: PolicySet, wanted: PolicySet) -> frozenset[PrefixMatch]:
+    """What was added to or taken from the sets that all nodes share."""
+    moved: frozenset[PrefixMatch] = frozenset()
+    for version in (4, 6):
+        name = f"{OPEN}{version}"
+        if name in held.prefix_sets and name in wanted.prefix_sets:
+            moved |= held.prefix_sets[name] ^ wanted.prefix_sets[name]
+    return moved
 
 
 def _marked(held: PolicySet, wanted: PolicySet) -> Iterator[Network]:
@@ -102,14 +147,13 @@ def _marked(held: PolicySet, wanted: PolicySet) -> Iterator[Network]:
     moved = _marks(held) ^ _marks(wanted)
     if not moved:
         return
+    both = {
+        name
+        for name, members in wanted.prefix_sets.items()
+        if any(match in members and match in held.prefix_sets.get(name, ()) for match in moved)
+    }
     for statement in wanted.imports:
-        if (
-            statement.neighbors
-            and statement.prefixes
-            and not moved.isdisjoint(
-                held.prefix_sets.get(statement.prefixes, frozenset()) & wanted.prefix_sets[statement.prefixes]
-            )
-        ):
+        if statement.neighbors and statement.prefixes in both:
             yield from wanted.neighbor_sets[statement.neighbors]
 
 

@@ -28,6 +28,8 @@ PAIR_PREFERENCE = 50
 """LOCAL_PREF of what comes over the other half, so that whatever a node says directly goes before it."""
 MARKS = "vip/"
 """How the names of the statements begin that only mark routes as VIPs."""
+OPEN = "open/"
+"""How the names begin of the sets of VIP prefixes open to every node, and of the statements that name them."""
 
 
 def lent(policy: PolicySet | None) -> frozenset[Network]:
@@ -102,16 +104,26 @@ class Rules:
         withheld: dict[str, set[Network]] = {}
         for node, prefix in suspended:
             withheld.setdefault(node, set()).add(prefix)
+        named = allocations.index.named
         self._pieces = {
-            name: self._piece(_Share.of(node, allocations, withheld.get(name, set())))
+            name: self._piece(node, named.get(name, ()), withheld.get(name), allocations)
             for name, node in allocations.nodes.items()
         }
         policy = _Build(self, allocations, self._pieces.values(), lacking).policy()
         return draining(policy, leaving)
 
-    def _piece(self, share: "_Share") -> "_Piece":
+    def _piece(
+        self,
+        node: NodeAllocation,
+        pools: tuple[Network, ...],
+        withheld: set[Network] | None,
+        all_: Allocations,
+    ) -> "_Piece":
         """A node's part of the policy; the one from last time where nothing changed for it."""
-        kept = self._pieces.get(share.node.name)
+        kept = self._pieces.get(node.name)
+        if kept and withheld is None and kept.share.is_just(node, pools):
+            return kept
+        share = _Share.of(node, pools, withheld or set(), all_.index.open_to_all)
         return kept if kept and kept.share == share else _node_piece(self, share)
 
 
@@ -125,15 +137,28 @@ class _Share:
     node: NodeAllocation
     own: tuple[Network, ...]
     pools: tuple[Network, ...]
+    shares: bool
+    """Whether it may announce from all pools that are open to every node; else `pools` has those that it may."""
 
     @classmethod
-    def of(cls, node: NodeAllocation, allocations: Allocations, withheld: set[Network]) -> "_Share":
+    def of(
+        cls,
+        node: NodeAllocation,
+        named: tuple[Network, ...],
+        withheld: set[Network],
+        open_to_all: tuple[Network, ...],
+    ) -> "_Share":
         """Take what is withheld out of what a node has; of a pool, all of it."""
-        pools = allocations.pools_for(node.name) if allocations.vips else ()
         if not withheld:
-            return cls(node, node.announces, pools)
+            return cls(node, node.announces, named, True)
         own = tuple(p for p in node.announces if p not in withheld)
-        return cls(node, own, tuple(p for p in pools if not any(overlap(p, w) for w in withheld)))
+        shares = not any(overlap(p, w) for p in open_to_all for w in withheld)
+        pools = named if shares else open_to_all + named
+        return cls(node, own, tuple(p for p in pools if not any(overlap(p, w) for w in withheld)), shares)
+
+    def is_just(self, node: NodeAllocation, named: tuple[Network, ...]) -> bool:
+        """Whether this is the share of that very node, with these pools, and nothing is withheld."""
+        return self.node is node and self.shares and self.own == node.announces and self.pools == named
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +167,8 @@ class _Piece:
 
     share: _Share
     statements: tuple[Statement, ...]
+    open: Mapping[int, tuple[Statement, ...]]
+    """What lets it announce from the pools that are open to every node, by family."""
     prefix_sets: Mapping[str, frozenset[PrefixMatch]]
     neighbor_sets: Mapping[str, frozenset[Network]]
 
@@ -157,21 +184,28 @@ def _node_piece(rules: Rules, share: _Share) -> _Piece:
         if rack := rules.rack_of(address):
             racks.setdefault(rack, set()).add(network_of(address))
     if not racks:
-        return _Piece(share, (), {}, {})
+        return _Piece(share, (), {}, {}, {})
     prefix_sets = {}
-    statements = []
+    statements: list[Statement] = []
+    open_: dict[int, tuple[Statement, ...]] = {}
     for version in rules.versions:
         if not _next_hops(node, version):
             continue
         own = {PrefixMatch.exactly(p) for p in share.own if p.version == version}
         vips = {PrefixMatch.hosts_of(p) for p in share.pools if p.version == version}
         prefix_sets[f"node/{node.name}/{version}"] = frozenset(own | vips)
-        statements += [_node_statement(rules, node, rack, version) for rack in racks]
+        mine = [_node_statement(rules, node, rack, version) for rack in racks]
+        statements += mine
+        if share.shares:
+            open_[version] = tuple(
+                replace(one, name=f"{OPEN}{one.name.removeprefix('node/')}", prefixes=f"{OPEN}{version}")
+                for one in mine
+            )
     neighbor_sets = {f"node/{node.name}/{rack}": frozenset(hosts) for rack, hosts in racks.items()}
     if rules.pair:
         home = f"node/{node.name}/{rules.home_of(node)}"
         neighbor_sets[home] |= {network_of(rules.pair)}
-    return _Piece(share, tuple(statements), prefix_sets, neighbor_sets)
+    return _Piece(share, tuple(statements), open_, prefix_sets, neighbor_sets)
 
 
 def _next_hops(node: NodeAllocation, version: int) -> frozenset[Address]:
@@ -210,7 +244,14 @@ class _Build:
 
     def policy(self) -> PolicySet:
         # A ToR's routes are dealt with before VIPs are marked: a VIP that a ToR sends is no VIP of ours.
-        imports = (*self.scrub(), *self.from_tors(), *self.mark_vips(), *self.level(), *self.nodes())
+        imports = (
+            *self.scrub(),
+            *self.from_tors(),
+            *self.mark_vips(),
+            *self.level(),
+            *self.nodes(),
+            *self.open_vips(),
+        )
         exports = (
             *self.to_pair(),
             *self.to_tors(),
@@ -271,6 +312,20 @@ class _Build:
             self.prefix_sets |= piece.prefix_sets
             self.neighbor_sets |= piece.neighbor_sets
             yield from piece.statements
+
+    def open_vips(self) -> Iterator[Statement]:
+        """Let every node announce from the pools that are open to all: one set that they share, for each family.
+
+        A VIP more or less is then an edit of that set, and not of every node's. It comes after what nodes own: a path
+        of theirs never gets here.
+        """
+        for version in self.versions:
+            pools = frozenset(p for p in self.allocations.index.open_to_all if p.version == version)
+            if not pools:
+                continue
+            self.prefixes(f"{OPEN}{version}", frozenset(map(PrefixMatch.hosts_of, pools)))
+            for piece in self.pieces:
+                yield from piece.open.get(version, ())
 
     # Export: whatever is not named here goes nowhere
 

@@ -72,6 +72,7 @@ class Allocating:
 
     async def run(self) -> None:
         """Consider what sources say, for ever: the first word at once, a stream of words now and then."""
+        self.keeper.start()
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), self._patience())
@@ -79,8 +80,13 @@ class Allocating:
             self.look()
             self._spoken &= self._types.keys()
             if self._spoken == self._types.keys():
-                self.heard.set()
+                self.begin()
             await asyncio.sleep(max(AT_MOST_EVERY, BREATHER * (time.monotonic() - began)))
+
+    def begin(self) -> None:
+        """Go by what is known now: every source has said something, or there is no more time to wait for it."""
+        self.keeper.begin()
+        self.heard.set()
 
     def _patience(self) -> float:
         due = self.keeper.settled.due
@@ -93,9 +99,9 @@ class Allocating:
         if due is not None and due <= self.keeper.clock():
             self.decided(self.keeper.sweep())
         latest, self._latest = self._latest, {}
-        for reading in latest.values():
-            if reading.source in self._types:
-                self.read(reading)
+        for source in self._types:
+            if source in latest:
+                self.read(latest[source])
         self.keeper.refresh()
         self._background(self.keeper.save())
 

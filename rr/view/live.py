@@ -14,6 +14,7 @@ from rr.addresses import overlap
 from rr.engine.events import EndOfRib, Event, PeerChanged, RouteGone, RouteSeen
 from rr.ipam.allocations import EMPTY, Allocations, NodeAllocation
 from rr.net import Address, Network
+from rr.policy.model import PrefixMatch
 from rr.policy.rules import Rules, Suspension
 from rr.policy.verdict import Announcement, Check, Reason, Verdict, judge
 from rr.view.crossings import Crossings
@@ -88,6 +89,10 @@ class LiveView:
         """How often routes of a peer came, changed or went; whoever looks takes them out."""
         self.lacking: frozenset[Network] | None = None
         """Prefixes that the other half lacks, and is given; None: not known yet, so what is given stays."""
+        self.counting = False
+        """Routes are only counted for now, and not looked at one by one."""
+        self.complete = False
+        """Whether it is known of every peer what it announces, accepted or not."""
         self._once_owned: set[tuple[str, Network]] = set()
         self._say = say
 
@@ -153,6 +158,7 @@ class LiveView:
             for prefix in peer.heard:
                 self.violations.ended(peer.address, prefix)
         self.peers.clear()
+        self.counting = self.complete = False
         self.doubtful.clear()
         self.reflecting.clear()
         self.crossings.clear()
@@ -362,6 +368,19 @@ class LiveView:
         for address, prefixes, most in self.over_limit():
             rack = self.rules.rack_of(address)
             yield f"{self.called(address)} announces {prefixes} prefixes, {rack} allows {most}"
+
+    def announcers(self, matches: frozenset[PrefixMatch]) -> set[Address] | None:
+        """Peers that announce something that one of these matches, accepted or not; None where that is not known."""
+        if not self.complete or self.counting:
+            return None
+        hosts = [m.network for m in matches if m.network.prefixlen == m.network.max_prefixlen]
+        wide = [m for m in matches if m.network.prefixlen < m.network.max_prefixlen]
+        return {
+            peer.address
+            for peer in self.peers.values()
+            if any(host in peer.heard for host in hosts)
+            or any(match.covers(prefix) for match in wide for prefix in peer.heard)
+        }
 
     def leaks(self) -> set[Address]:
         """Peers of which the engine holds a route that the rules refuse."""

@@ -84,7 +84,7 @@ def test_the_holding_says_which_prefix_it_is(snapshot: Allocations) -> None:
 
 
 def test_pools_are_open_to_those_they_name(snapshot: Allocations) -> None:
-    assert snapshot.pools_for("node-1") == (net("10.100.0.0/24"), net("10.101.0.0/24"))
+    assert snapshot.pools_for("node-1") == (net("10.101.0.0/24"), net("10.100.0.0/24"))
     assert snapshot.pools_for("node-2") == (net("10.101.0.0/24"),)
     assert snapshot.pools_for("stranger") == ()
 

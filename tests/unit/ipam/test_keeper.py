@@ -238,6 +238,17 @@ class TestSeveralSources:
         keeper.configure(None, ["b"], 0)
         assert keeper.allocations.owner_of(ip_network("10.9.0.0/24")) == "node-2"
 
+    def test_at_a_start_it_does_not_matter_who_speaks_first(self, tmp_path: Path) -> None:
+        keeper = Keeper(tmp_path, sources=["a", "b"])
+        keeper.start()
+        for name, number in (("b", 2), ("a", 1)):
+            node = f"node-{number}: {{addresses: [10.2.0.{number}], prefixes: [10.9.0.0/24]}}"
+            keeper.consider(good(parse(f"nodes: {{{node}}}"), name))
+        keeper.begin()
+        assert keeper.allocations.owner_of(ip_network("10.9.0.0/24")) == "node-1"
+        keeper.configure(None, ["b", "a"], 0)
+        assert keeper.allocations.owner_of(ip_network("10.9.0.0/24")) == "node-1"
+
     def test_one_that_is_held_does_not_hold_the_other(self, tmp_path: Path) -> None:
         keeper = guarded(tmp_path, 0.2)
         keeper.consider(good(nodes(4), "a"))

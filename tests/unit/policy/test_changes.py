@@ -162,3 +162,35 @@ def test_from_nothing_everybody_is_judged() -> None:
     change = between(NOTHING, HELD)
     assert change.structural
     assert change.senders is None
+
+
+def test_a_vip_more_for_every_node_is_two_edits_and_judges_only_who_announces_it() -> None:
+    nodes = {"node-1": NODE_1, "node-2": NODE_2}
+    one, two = (["10.100.0.1/32"], None), (["10.100.0.2/32"], None)
+    held, wanted = RULES.build(allocations(nodes, one)), RULES.build(allocations(nodes, one, two))
+    for before, after in ((held, wanted), (wanted, held)):
+        change = between(before, after)
+        assert not change.structural
+        assert {edit.name for edit in change.edits} == {"open/4", "vips/4"}
+        assert (change.senders, change.receivers) == (frozenset(), frozenset())
+        assert change.announced == {PrefixMatch.hosts_of(networks("10.100.0.2/32")[0])}
+
+
+def test_the_first_vip_for_every_node_judges_everybody() -> None:
+    nodes = {"node-1": NODE_1, "node-2": NODE_2}
+    change = between(
+        RULES.build(allocations(nodes)), RULES.build(allocations(nodes, (["10.100.0.1/32"], None)))
+    )
+    assert change.structural
+    assert change.senders is not None
+    assert change.senders >= {*networks("10.2.0.11/32", "10.2.0.12/32")}
+
+
+def test_a_vip_that_is_opened_from_some_nodes_to_all_judges_them_and_whoever_announces_it() -> None:
+    nodes = {"node-1": NODE_1, "node-2": NODE_2}
+    other = (["10.100.0.9/32"], None)
+    some = RULES.build(allocations(nodes, other, (["10.100.0.1/32"], ["node-1"])))
+    everybody = RULES.build(allocations(nodes, other, (["10.100.0.1/32"], None)))
+    change = between(some, everybody)
+    assert change.senders == frozenset(networks("10.2.0.11/32", "fd00:2::11/128"))
+    assert change.announced == {PrefixMatch.hosts_of(networks("10.100.0.1/32")[0])}

@@ -1,6 +1,7 @@
 """What the rules of one instance come to, statement by statement."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -135,11 +136,22 @@ def test_only_the_families_that_the_instance_carries_are_let_in(
     assert {m.network.version for s in policy.prefix_sets.values() for m in s} == set(map(int, versions))
 
 
-def test_a_pool_open_to_all_is_part_of_every_nodes_set_and_marked() -> None:
+def test_a_pool_open_to_all_is_one_set_that_every_node_shares_and_marked() -> None:
     owned = allocations({"node-1": NODE_1, "node-2": (["10.2.0.12"], [])}, (["10.100.0.0/24"], None))
     policy = build(owned)
-    assert policy.prefix_sets["node/node-1/4"] == exactly("10.244.1.0/24") | hosts_of("10.100.0.0/24")
-    assert policy.prefix_sets["node/node-2/4"] == hosts_of("10.100.0.0/24")
+    assert policy.prefix_sets["node/node-1/4"] == exactly("10.244.1.0/24")
+    assert policy.prefix_sets["node/node-2/4"] == frozenset()
+    assert policy.prefix_sets["open/4"] == hosts_of("10.100.0.0/24")
+    shared = statements(policy, "open/")
+    assert [s.name for s in shared] == ["open/node-1/rack-1/4", "open/node-2/rack-1/4"]
+    for one, own in zip(shared, statements(policy, "node/"), strict=True):
+        assert replace(one, name=own.name, prefixes=own.prefixes) == own, (
+            "the same conditions but for the prefixes"
+        )
+    names = [s.name for s in policy.imports]
+    assert names.index("open/node-1/rack-1/4") > names.index("node/node-2/rack-1/4"), (
+        "own routes never get there"
+    )
     assert policy.prefix_sets["vips/4"] == hosts_of("10.100.0.0/24")
     (mark,) = statements(policy, "vip/")
     assert mark == Statement("vip/4", Action.CONTINUE, prefixes="vips/4", add_community=VIP)
@@ -322,7 +334,9 @@ def test_a_suspended_vip_takes_its_whole_pool_from_that_node_alone() -> None:
     suspended = frozenset({("node-1", networks("10.100.0.1/32")[0])})
     policy = Rules(instance(BOTH)).build(owned, suspended)
     assert prefixes_of(policy, "node/node-1/4") == set(networks("10.244.1.0/24", "10.101.0.0/24"))
-    assert prefixes_of(policy, "node/node-2/4") == set(networks("10.100.0.0/24", "10.101.0.0/24"))
+    assert prefixes_of(policy, "node/node-2/4") == set()
+    assert prefixes_of(policy, "open/4") == set(networks("10.100.0.0/24", "10.101.0.0/24"))
+    assert [s.name for s in policy.imports if s.name.startswith("open/")] == ["open/node-2/rack-1/4"]
     assert prefixes_of(policy, "vips/4") == set(networks("10.100.0.0/24", "10.101.0.0/24"))
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from rr.engine.events import PeerChanged, RouteGone, RouteSeen
 from rr.net import Address
+from rr.policy.model import PrefixMatch
 from rr.policy.rules import Rules
 from rr.policy.verdict import Announcement, Reason
 from rr.view.live import LiveView
@@ -292,3 +293,20 @@ def test_a_node_with_too_many_prefixes_is_named() -> None:
     assert [text.rstrip(".") for text in picture.excesses()] == [
         "node-1 (10.2.0.11) announces 3 prefixes, rack-1 allows 2"
     ]
+
+
+def test_who_announces_a_vip_is_known_once_everything_was_looked_at(view: Picture) -> None:
+    exactly, pool = PrefixMatch.hosts_of(VIP), PrefixMatch.hosts_of(networks("10.100.0.0/24")[0])
+    view.become(OTHER, "established")
+    view.hear(NODE, VIP, accepted=False)
+    view.hear(OTHER, VIP_2)
+    assert view.announcers(frozenset({exactly})) is None
+    view.complete = True
+    assert view.announcers(frozenset({exactly})) == {NODE}
+    assert view.announcers(frozenset({pool})) == {NODE, OTHER}
+    assert view.announcers(frozenset({PrefixMatch.hosts_of(FOREIGN)})) == set()
+    view.counting = True
+    assert view.announcers(frozenset({exactly})) is None, "at a cold start of many routes are only counted"
+    view.counting = False
+    view.restarted()
+    assert view.announcers(frozenset({exactly})) is None
