@@ -23,7 +23,7 @@ from tests.lab.kube_objects import Object, endpoint_slice, service
 
 QUIET = 8.0
 """Seconds after a list in which whatever it sets off is counted too."""
-ROUNDS = 3
+ROUNDS = 2
 
 
 def objects(nodes: int) -> list[Object]:
