@@ -16,6 +16,9 @@ PROTO  := $(wildcard rr/engine/proto/api/*.proto)
 # What writes the generated parts of docs/, each started with that directory.
 REFERENCE := $(wildcard rr/*/reference.py tests/*/reference.py)
 ARGS   ?=
+# Most tests wait for somebody else most of the time, so some run beside each other, a file at a time.
+WORKERS ?= 2
+PYTEST  = $(ENGINE) $(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help venv ansible-venv engine engine-api proto demo test lint format bench lock docs deb clean
@@ -52,10 +55,10 @@ test: venv ansible-venv proto engine-api  ## all tests; without root those in na
 	@packaging/test-packages.sh $(TEST_PACKAGES) $(MACHINE_PACKAGES)
 	@if [ "$$(id -u)" -eq 0 ]; then \
 		PYTHONPATH=.:packaging $(PY) -m tests.machines >/dev/null; \
-		$(ENGINE) $(PY) -m pytest $(ARGS); \
+		$(PYTEST) $(ARGS); \
 	else \
 		echo 'test: not root, so the scenarios in network namespaces and everything on booted machines are left out; to run them: sudo make test' >&2; \
-		$(ENGINE) $(PY) -m pytest -m 'not root' $(ARGS); \
+		$(PYTEST) -m 'not root' $(ARGS); \
 	fi
 
 lint: venv ansible-venv proto  ## ruff, mypy --strict, and ansible-lint at its strictest

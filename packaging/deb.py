@@ -96,7 +96,11 @@ def _wheelhouse(arch: str) -> Path:
                 *_chosen(arch),
                 f"--requirement={lock}",
             )
-            os.replace(f"{new}/wheels", place)
+            try:
+                os.replace(f"{new}/wheels", place)
+            except OSError:
+                if not place.is_dir():  # else another build brought the same meanwhile
+                    raise
     return place
 
 
