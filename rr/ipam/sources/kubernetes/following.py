@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,10 +71,10 @@ class Following:
         due = [at for at in told_at if at > now]
         if self._handover.due is not None:
             due.append(self._handover.due)
-        try:
-            await asyncio.wait_for(self._changed.wait(), max(0.0, min(due) - now) if due else None)
-        except TimeoutError:
-            return
+        # Not `wait_for`: before Python 3.12 it loses a cancellation that comes together with a change.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, min(due) - now) if due else None):
+                await self._changed.wait()
         self._changed.clear()
 
     def reading(self) -> Reading | None:

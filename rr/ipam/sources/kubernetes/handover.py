@@ -61,7 +61,5 @@ class Handover:
     def _shared(self, pool: VipPool) -> VipPool:
         leaving = self._leaving.get(pool.prefixes[0]) if pool.nodes is not None else None
         return (
-            VipPool(pool.prefixes, pool.nodes | leaving.keys())
-            if leaving and pool.nodes is not None
-            else pool
+            VipPool(pool.prefixes, pool.nodes.union(leaving)) if leaving and pool.nodes is not None else pool
         )

@@ -22,6 +22,7 @@ def snapshot(*nodes: str, everybody: bool = False) -> Allocations:
 def nodes(found: Allocations) -> set[str] | None:
     pool = found.vip_pool_of(VIP)
     assert pool
+    assert hash(pool) is not None, "what takes snapshots puts pools into sets"
     return None if pool.nodes is None else set(pool.nodes)
 
 
