@@ -127,7 +127,7 @@ class Allocating:
             self._say("ipam", "allocations", decision.reason)
         self._count(decision.moves)
         self._tell(decision)
-        self._background(self.keeper.save())
+        self._background(self.keeper.save(at_once=_takes_away(decision)))
 
     def accept(self, source: str | None) -> list[str]:
         """Bring what is held back into force; answer what that changes, in sentences."""
@@ -190,6 +190,13 @@ class Allocating:
         for name in decision.changes.addresses_changed:
             now = ", ".join(map(str, decision.allocations.nodes[name].addresses))
             self._say("ipam", name, f"the addresses of {name} are now {now}")
+
+
+def _takes_away(decision: Decision) -> bool:
+    """Whether it would be a grant to forget this decision: rrd may be killed before it is on disk."""
+    changes = decision.changes
+    less = changes.revoked or changes.nodes_removed or changes.addresses_changed
+    return bool(less or decision.moves.closed)
 
 
 def _by(opening: Opening) -> str:

@@ -92,7 +92,7 @@ def test_json_has_the_documented_keys(fabric: Fabric, kind: str) -> None:
 def test_ipam_show_has_the_documented_keys(fabric: Fabric) -> None:
     """Nodes and VIP pools, as allocations.yaml says them."""
     rows = fabric.appliance.rrctl("ipam", "show")
-    keys = {"vip", "node", "nodes", "addresses", "prefixes", "source"}
+    keys = {"vip", "node", "nodes", "addresses", "prefixes", "borrowed", "source", "until"}
     assert all(row.keys() == keys for row in rows)
     nodes = {row["node"]: (row["addresses"], row["prefixes"]) for row in rows if not row["vip"]}
     assert nodes == {name: ([NODES[name]], [PODS[name]]) for name in NODES}
