@@ -304,7 +304,7 @@ def test_version_that_cannot_start_is_stopped_with_the_old_one_in_service(
     """upgrade.yml ends at the first half, says how it left it, and rollback.yml brings that back; no route goes."""
     pair = fabric.pair
     broken = another(package, tmp_path, "98.0", daemon="raise SystemExit('broken')")
-    patience = {"rr_appliance_patience": 15, "rr_appliance_package": str(broken)}
+    patience = {"rr_appliance_patience": 6, "rr_appliance_package": str(broken)}
     with fabric.nothing_lost():
         ran = pair.play("upgrade.yml", variables=patience)
         assert ran.exit != 0
