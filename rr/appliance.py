@@ -305,7 +305,8 @@ class Appliance:
         """Wait until every engine holds what is wanted; False when one takes too long."""
         waiting = [runner.applied.wait() for runner in self.instances.values()]
         try:
-            await asyncio.wait_for(asyncio.gather(*waiting), APPLY_PATIENCE)
+            async with asyncio.timeout(APPLY_PATIENCE):
+                await asyncio.gather(*waiting)
         except TimeoutError:
             return False
         return True

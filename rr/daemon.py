@@ -52,7 +52,8 @@ class Daemon:
         allocating = asyncio.create_task(self.appliance.allocating.run())
         sources = asyncio.create_task(self._follow_sources())
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.appliance.allocating.heard.wait(), FIRST_READING)
+            async with asyncio.timeout(FIRST_READING):
+                await self.appliance.allocating.heard.wait()
         self.appliance.allocating.begin()
         await self.appliance.end_strays()
         await self.appliance.recall_drains()

@@ -86,7 +86,8 @@ async def _next(events: AsyncIterator[Row]) -> Row | None:
 
 
 async def _write(response: web.StreamResponse, data: bytes) -> None:
-    await asyncio.wait_for(response.write(data), STUCK)
+    async with asyncio.timeout(STUCK):
+        await response.write(data)
 
 
 async def _end(events: AsyncIterator[Row], *tasks: "asyncio.Future[Any]") -> None:

@@ -141,7 +141,8 @@ class Ledger:
             self.refuse_leaks()
             self._news.clear()
             try:
-                await asyncio.wait_for(self._news.wait(), deadline - time.monotonic())
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    await self._news.wait()
             except TimeoutError:
                 raise DemoError(f"after {seconds:.0f} s {sentence}") from None
 

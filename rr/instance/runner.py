@@ -236,7 +236,8 @@ class InstanceRunner(Wants):
             self.program = program
         self._gone.clear()
         await self._end(Cause.ASKED, why)
-        await asyncio.wait_for(self._gone.wait(), ANSWER_PATIENCE)
+        async with asyncio.timeout(ANSWER_PATIENCE):
+            await self._gone.wait()
 
     # While it lives
 
@@ -261,7 +262,8 @@ class InstanceRunner(Wants):
             stream = aiter(engine.watch(events.announced()))
             try:
                 while True:
-                    message = await asyncio.wait_for(anext(stream), 0.3)
+                    async with asyncio.timeout(0.3):
+                        message = await anext(stream)
                     for event in events.read(message):
                         self.view.learn(event)
             finally:

@@ -298,7 +298,8 @@ class Keeper:
         async with self._saving:
             if self._changed > self._saved and (left := self._wrote + SAVE_PAUSE - time.monotonic()) > 0:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._urgent.wait(), left)
+                    async with asyncio.timeout(left):
+                        await self._urgent.wait()
             self._next = None
             self._urgent.clear()
             if self._changed == self._saved:

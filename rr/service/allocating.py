@@ -75,7 +75,8 @@ class Allocating:
         self.keeper.start()
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), self._patience())
+                async with asyncio.timeout(self._patience()):
+                    await self._news.wait()
             began = time.monotonic()
             self.look()
             self._spoken &= self._types.keys()

@@ -28,7 +28,8 @@ async def tell(
         await asyncio.get_running_loop().create_future()  # nobody asks, ever
     # Past that rrctl says what is missing; systemd could only start us again, and that would help nobody.
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(_settled(healths, serving), START_PATIENCE)
+        async with asyncio.timeout(START_PATIENCE):
+            await _settled(healths, serving)
     notifier.ready(status())
     every = min(STATUS_EVERY, notifier.watchdog / 3) if notifier.watchdog else STATUS_EVERY
     while True:
