@@ -233,14 +233,14 @@ async def test_the_latency_is_small_also_with_many_files(folder: Path) -> None:
     for node in range(3, 203):
         (folder / f"node-{node}.yaml").write_text(text(node))
     feed = Feed(folder)
-    await feed.next()
+    await feed.next(10)
     took = []
     for count in range(2, 22):
         (folder / ".new").write_text(text(1, count))
         start = time.perf_counter()
         (folder / ".new").replace(folder / "a.yaml")
-        assert f"10.{count}.1.0/24" in prefixes(await feed.next())
+        assert f"10.{count}.1.0/24" in prefixes(await feed.next(10))
         took.append(time.perf_counter() - start)
     took.sort()
     print(f"\nmedian {took[10] * 1000:.2f} ms, worst {took[-1] * 1000:.2f} ms")
-    assert took[10] < 0.25
+    assert took[10] < 0.9, "inotify tells; without it that is a second, and a few ms on an idle machine"
