@@ -234,13 +234,15 @@ def test_node_with_a_wrong_password_is_back_soon_after_it_is_right(fabric: Fabri
     right = fabric.pair.group()["rr_appliance_secrets"]["rack-1"]
     fabric.guarded.set_password(address, "wrong")
     before = failures(fabric.pair.rr_a)
-    eventually(
-        lambda: failures(fabric.pair.rr_a) - before >= 2 * CONNECTIONS,
-        60,
-        "it tried more often than the firewall allows connections",
-        seen=lambda: failures(fabric.pair.rr_a) - before,
-    )
-    fabric.guarded.set_password(address, right)
+    try:
+        eventually(
+            lambda: failures(fabric.pair.rr_a) - before >= 2 * CONNECTIONS,
+            60,
+            "it tried more often than the firewall allows connections",
+            seen=lambda: failures(fabric.pair.rr_a) - before,
+        )
+    finally:
+        fabric.guarded.set_password(address, right)
     eventually(
         lambda: fabric.guarded.session_states()[address] == "established",
         15,
