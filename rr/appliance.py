@@ -531,14 +531,18 @@ class Appliance:
     async def accept(self, source: str | None = None) -> Row:
         """Put held allocations in force, of one source or of all."""
         self._must_be_held(source, "accept")
+        # What somebody is told to be decided outlives a kill of rrd: it is on disk before the answer.
         changed = self.allocating.accept(source)
+        await self.keeper.save(at_once=True)
         await self._applied()
         return {"changed": changed}
 
     async def reject(self, source: str | None = None) -> Row:
         """Forget held allocations, of one source or of all."""
         self._must_be_held(source, "reject")
-        return {"rejected": self.allocating.reject(source)}
+        rejected = self.allocating.reject(source)
+        await self.keeper.save(at_once=True)
+        return {"rejected": rejected}
 
     def _must_be_held(self, source: str | None, verb: str) -> None:
         held, known = self.keeper.held, rows_of_ipam.source_names(self.keeper)
