@@ -36,7 +36,7 @@ PERFDATA = re.compile(r"(\w+=-?[\d.]+(s|%|B|c)?(;[^; ]*){0,4} ?)+")
 """What monitoring-plugins.org/doc/guidelines.html, section 2.6, lets a plugin say."""
 PROBE = Path(__file__).with_name("probe.py")
 CHANGING = re.compile(
-    r"/(proc|sys|dev|tmp|root|var/(log|cache|tmp|backups)|var/lib/(dpkg|apt|systemd|ucf|python)|run/(systemd|log|lock|utmp)"
+    r"/(proc|sys|dev|tmp|root|var/(log|cache|tmp|backups)|var/lib/(dpkg|apt|systemd|ucf|python)|run/(systemd|log|lock|utmp|adduser)"
     r"|etc/(\.pwd\.lock|ld\.so\.cache|(passwd|group|shadow|gshadow|subuid|subgid)-))(/|$)"
 )
 """What changes by itself, or keeps apt's and systemd's own books."""
@@ -93,7 +93,7 @@ def nothing_lost(fabric: Fabric, *, but: Set[str] = frozenset()) -> Iterator[Non
     """Assert that inside, neither ToR is told to drop a route or stops forwarding by it, except `but`."""
     calm, tables = Calm(fabric.tors), {tor.name: Forwarding(tor.host) for tor in fabric.tors}
     yield
-    assert {name: found - but for name, found in calm.removed().items() if found - but} == {}
+    assert {name: found - but for name, found in calm.lost().items() if found - but} == {}
     lost = {name: set(table.taken_out()) - but for name, table in tables.items()}
     assert {name: found for name, found in lost.items() if found} == {}
 

@@ -203,7 +203,7 @@ def test_nobody_loses_a_route_while_the_engine_restarts(fabric: Fabric) -> None:
     fabric.appliance.rrctl("engine", "restart", timeout=90)
     all_established(*fabric.everybody(), timeout=40)
     fabric.all_at_the_tors()
-    assert calm.removed() == {}
+    assert calm.lost() == {}
 
 
 # Everything switched on.
@@ -378,7 +378,7 @@ def test_a_pair_as_printed_is_two_sessions_for_each_and_either_half_carries_ever
     fabric.all_at_the_tors()
     assert tor.kernel_next_hops(VIP) == every
     assert {path.next_hop for path in tor.paths(VIP)} == every
-    assert calm.removed() == {}
+    assert calm.lost() == {}
 
 
 def test_the_floating_address_alone_is_enough_for_nodes(net: Network) -> None:
