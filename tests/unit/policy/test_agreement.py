@@ -34,7 +34,7 @@ attributes = st.fixed_dictionaries(
 )
 
 
-@given(worlds(), st.randoms(use_true_random=False), attributes)
+@given(worlds(), st.randoms(use_true_random=True), attributes)
 @EXAMPLES
 def test_a_route_is_in_the_table_exactly_where_the_verdict_accepts_it(world, random, more) -> None:  # type: ignore[no-untyped-def]
     rules, policy = world.rules, world.rules.build(world.allocations)

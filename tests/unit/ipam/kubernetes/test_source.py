@@ -43,6 +43,14 @@ def grow(api: KubeApi, *cidrs: str) -> None:
     api.apply(node("node-1", "10.2.0.11", cidrs=["10.244.1.0/24", *cidrs]))
 
 
+async def watched(api: KubeApi, within: float = 5.0) -> None:
+    """Wait until nodes are watched: what is listed is known a moment before."""
+    deadline = time.monotonic() + within
+    while not api.watching("Node"):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+
 async def listed_again(api: KubeApi, within: float = 5.0) -> None:
     deadline = time.monotonic() + within
     while len(api.lists("Node")) < 2:
@@ -151,6 +159,7 @@ async def test_a_watch_that_breaks_goes_on_where_it_was(
         await feed.allocated(lambda found: found.nodes)
         grow(api, "10.244.8.0/24")
         await feed.allocated(has("10.244.1.0/24", "10.244.8.0/24"))
+        await watched(api)
         api.cut(half_a_line)
         grow(api, "10.244.9.0/24")
         await feed.allocated(has("10.244.1.0/24", "10.244.9.0/24"))
@@ -161,6 +170,7 @@ async def test_a_watch_that_breaks_goes_on_where_it_was(
 async def test_a_watch_that_falls_silent_is_begun_anew(api: KubeApi, config: Path) -> None:
     async with following(config, silence=0.5, patience=10) as feed:
         await feed.allocated(lambda found: found.nodes)
+        await watched(api)
         api.hush()
         grow(api, "10.244.9.0/24")
         await feed.allocated(has("10.244.1.0/24", "10.244.9.0/24"))
@@ -171,6 +181,7 @@ async def test_a_watch_that_falls_silent_is_begun_anew(api: KubeApi, config: Pat
 async def test_bookmarks_bring_the_version_on(api: KubeApi, config: Path) -> None:
     async with following(config, vips=()) as feed:
         await feed.allocated(lambda found: found.nodes)
+        await watched(api)
         for number in range(5):
             api.apply(service(f"web-{number}", "10.100.0.1"))
         await asyncio.sleep(0.5)
@@ -219,6 +230,7 @@ async def test_a_short_break_is_told_nobody(api: KubeApi, config: Path) -> None:
 async def test_faults_of_the_server_keep_what_was_good(api: KubeApi, config: Path) -> None:
     async with following(config) as feed:
         await feed.allocated(lambda found: found.nodes)
+        await watched(api)
         api.faults.status["*"] = 503
         api.cut()
         await feed.failed("cannot give us", "503")
@@ -229,6 +241,7 @@ async def test_faults_of_the_server_keep_what_was_good(api: KubeApi, config: Pat
 async def test_a_watch_that_is_not_answered_is_told(api: KubeApi, config: Path) -> None:
     async with following(config, timeout=1, patience=0.9) as feed:
         await feed.allocated(lambda found: found.nodes)
+        await watched(api)
         api.faults.delay = 10
         api.cut()
         await feed.failed("does not answer", "nothing was heard for 1 s")
@@ -249,6 +262,7 @@ async def test_a_login_page_is_no_cluster(api: KubeApi, config: Path) -> None:
 async def test_a_line_that_is_no_event_makes_a_new_list(api: KubeApi, config: Path) -> None:
     async with following(config) as feed:
         await feed.allocated(lambda found: found.nodes)
+        await watched(api)
         api.say("Node", b"garbage\n")
         await listed_again(api)
         grow(api, "10.244.9.0/24")
@@ -260,6 +274,7 @@ async def test_an_empty_list_by_mistake_is_passed_on_for_the_guard_to_hold(
 ) -> None:
     async with following(config) as feed:
         await feed.allocated(lambda found: found.nodes)
+        await watched(api)
         api.faults.empty.add("Node")
         api.forget()
         api.cut()
@@ -329,11 +344,13 @@ async def test_a_token_that_was_rotated_is_read_again(tmp_path: Path) -> None:
         config = kubeconfig(tmp_path, api, {"tokenFile": str(token)})
         async with following(config, patience=10) as feed:
             await feed.allocated(lambda found: found.nodes)
+            await watched(api)
             token.write_text("new\n")
             api.tokens = {"new"}
             api.cut()
             grow(api, "10.244.9.0/24")
             await feed.allocated(has("10.244.1.0/24", "10.244.9.0/24"))
+            await watched(api)
             assert [one for one in feed.readings if one.error] == []
             api.tokens = {"newer"}
             api.cut()
@@ -359,6 +376,7 @@ async def test_a_token_in_the_kubeconfig_is_read_again_too(tmp_path: Path) -> No
         config = kubeconfig(tmp_path, api, {"token": "old"})
         async with following(config, patience=10) as feed:
             await feed.allocated(lambda found: found.nodes)
+            await watched(api)
             api.tokens = {"new"}
             kubeconfig(tmp_path, api, {"token": "new"})
             api.cut()
