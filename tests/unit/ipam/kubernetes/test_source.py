@@ -43,10 +43,10 @@ def grow(api: KubeApi, *cidrs: str) -> None:
     api.apply(node("node-1", "10.2.0.11", cidrs=["10.244.1.0/24", *cidrs]))
 
 
-async def watched(api: KubeApi, within: float = 5.0) -> None:
-    """Wait until nodes are watched: what is listed is known a moment before."""
+async def watched(api: KubeApi, kind: str = "Node", within: float = 5.0) -> None:
+    """Wait until a kind is watched: what is listed is known a moment before."""
     deadline = time.monotonic() + within
-    while not api.watching("Node"):
+    while not api.watching(kind):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
 
@@ -460,6 +460,7 @@ async def test_an_old_server_that_cannot_select_services_by_type_lists_all(
     async with following(config) as feed:
         found = await feed.allocated(lambda found: found.nodes)
         assert [str(pool.prefixes[0]) for pool in found.vips] == ["10.100.0.1/32"]
+        await watched(api, "Service")
         assert "fieldSelector" not in api.watches("Service")[-1].parameters
 
 
