@@ -151,7 +151,20 @@ class Upkeep:
             looped, self._leftovers = self._leftovers, set()
             prefixes, origins = {prefix for _, prefix in looped}, {peer for peer, _ in looped}
             refresh = partial(self.reconciler.refresh, outward=True)
-            await leftovers.take_back(self.reconciler.engine, prefixes, self.view.receivers(origins), refresh)
+            try:
+                await leftovers.take_back(
+                    self.reconciler.engine, prefixes, self.view.receivers(origins), refresh
+                )
+            except EngineRefused as error:
+                # No reason to take the engine for lost: what is left goes when its receiver's session ends.
+                named = [str(prefix) for prefix in prefixes]
+                _log.warning(
+                    "peers may be left with routes that are gone; reset their sessions",
+                    instance=self.wants.name,
+                    prefixes=named,
+                    why=str(error),
+                )
+                continue
             for peer, prefix in sorted(looped, key=str):
                 who = self.view.called(peer)
                 text = f"{who} sent {prefix} with our own cluster id; what others had of it is taken back"
