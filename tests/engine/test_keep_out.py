@@ -136,7 +136,10 @@ async def test_a_node_that_is_back_and_never_says_that_this_is_all_keeps_no_stal
         assert VIP in tor.held()
         await eventually(lambda: VIP not in tor.held(), "the stale VIP is gone")
         assert back.closed.is_set()
-        assert [text for text in reflector.sentences("stale") if "did not say which" in text]
+        await eventually(
+            lambda: [text for text in reflector.sentences("stale") if "did not say which" in text],
+            "it is said",
+        )
         again = await reflector.dial(NODE_1, restart_time=120)
         again.announce(POD_1)
         again.end_of_rib()

@@ -163,7 +163,8 @@ class KubeApi:
         for watcher in self._watchers():
             watcher.lines.put_nowait(None)
         for transport in self._transports:
-            transport.abort()
+            if not transport.is_closing():  # what is closed has nothing to abort, and over TLS it raises
+                transport.abort()
         self._transports.clear()
         runner, self._runner = self._runner, None
         if runner:
