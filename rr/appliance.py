@@ -138,8 +138,7 @@ class Appliance:
 
     async def _leave_pair(self) -> None:
         if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+            await self._let_go(self._watching)
         self._pair = self._watching = None
 
     async def _ask_pair(self) -> None:
@@ -167,9 +166,18 @@ class Appliance:
         self.tasks[name].add_done_callback(self._instance_ended)
 
     def _instance_ended(self, task: asyncio.Task[None]) -> None:
-        """An instance ends only when it is told to; anything else is a fault, and rrd ends with it."""
-        if not task.cancelled() and (error := task.exception()) and not self.failed.done():
-            self.failed.set_exception(error)
+        """A task that ends although nobody let it go is a fault, however it ends, and rrd ends with it."""
+        error = None if task.cancelled() else task.exception()
+        if not self.failed.done():
+            self.failed.set_exception(
+                error or RRError(f"the work on {task.get_name()} ended, and nobody asked for it")
+            )
+
+    async def _let_go(self, *tasks: asyncio.Task[None]) -> None:
+        for task in tasks:
+            task.remove_done_callback(self._instance_ended)
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # Quarantine
 
@@ -275,9 +283,7 @@ class Appliance:
     async def stop_instances(self, *, engines: bool) -> None:
         """Let go of the instances; with `engines`, end their engines in order too."""
         await self._leave_pair()
-        for task in self.tasks.values():
-            task.cancel()
-        await asyncio.gather(*self.tasks.values(), return_exceptions=True)
+        await self._let_go(*self.tasks.values())
         if engines:
             await asyncio.gather(*(runner.stop_engine() for runner in self.instances.values()))
 
@@ -379,8 +385,7 @@ class Appliance:
     async def _remove_instance(self, name: str) -> None:
         task, runner = self.tasks.pop(name), self.instances.pop(name)
         await self.drains.forget(name)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await self._let_go(task)
         await runner.stop_engine()
 
     def diff_config(self, text: str) -> Row:

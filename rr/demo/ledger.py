@@ -74,10 +74,12 @@ class Ledger:
         table = self._held.setdefault(listener, {})
         for heard in news:
             key = heard.prefix, heard.path_id
+            held = set(table.values())
             before = table.pop(key, None)
             if heard.next_hop is not None:
                 route = table[key] = Route(heard.prefix, heard.next_hop)
-                if route not in self.plan.held_by(listener):
+                # What it holds and is sent again may have been on its way when the allocations changed.
+                if route not in held and route not in self.plan.held_by(listener):
                     self.leaks.add(Leak(listener, route))
                 if route != before:
                     self._note(listener, route, heard.at, added=True)

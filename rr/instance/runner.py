@@ -85,7 +85,9 @@ class InstanceRunner(Wants):
         while True:
             began = time.monotonic()
             try:
-                await self._live()
+                # In a task of its own: before Python 3.12 the end of a TaskGroup can leave its task half cancelled, and
+                # then the next timeout in that task cancels it for good (docs/decisions.md).
+                await asyncio.create_task(self._live(), name=f"life of the engine of {self.name}")
             except* (EngineError, OSError) as group:
                 self._lost(_first(group))
             failures = 0 if time.monotonic() - began > STABLE else failures + 1

@@ -53,6 +53,18 @@ def test_a_route_is_allowed_from_the_moment_the_plan_has_it() -> None:
     assert not late.leaks
 
 
+def test_a_route_that_is_held_may_be_sent_again_after_the_plan_lost_it_and_not_after_it_went() -> None:
+    prefix = ip_network("10.244.23.0/24")
+    route = Route(prefix, PLAN.node("node-3").next_hop(prefix))
+    ledger = Ledger(PLAN.granting("node-3", prefix))
+    ledger.hear("node-1", [sent(route)])
+    ledger.plan = PLAN
+    ledger.hear("node-1", [sent(route), sent(route, path_id=2)])
+    assert not ledger.leaks
+    ledger.hear("node-1", [withdrawn(route), withdrawn(route, path_id=2), sent(route)])
+    assert ledger.leaks == {Leak("node-1", route)}
+
+
 def test_paths_of_one_prefix_are_told_apart_and_the_tor_with_fewest_counts() -> None:
     ledger = Ledger(PLAN)
     for tor in PLAN.tors:

@@ -73,3 +73,16 @@ async def test_a_change_in_the_moment_in_which_all_seems_settled_resets_nobody(
         await work._rest()
     assert engine.resets == []
     assert engine.judged == [{NODE}] * 3
+
+
+@pytest.mark.parametrize(("took", "pause"), [(0.01, 5.0), (0.1, 5.0), (0.12, 5.0), (0.2, 20.0), (0.6, 100.0)])
+def test_an_audit_that_takes_long_is_made_less_often(work: Upkeep, took: float, pause: float) -> None:
+    work.view.complete = True
+    work._audit_took = took
+    assert work._next_audit() - work._audited == pytest.approx(pause)
+
+
+def test_an_audit_is_soon_where_the_picture_is_not_whole(work: Upkeep) -> None:
+    work.view.complete = False
+    work._audit_took = 0.6
+    assert work._next_audit() - work._audited == pytest.approx(5.0)
