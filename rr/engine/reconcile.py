@@ -254,6 +254,10 @@ class Reconciler:
         self.syncing = self.syncing.difference(tors) | _syncing(listed)
         return any(speaker.is_established(peer) and peer.graceful_restart.local_restarting for peer in listed)
 
+    async def restarting(self) -> bool:
+        """Ask whether the engine still takes back the peers of the one before it, whoever started it."""
+        return bool(await self.engine.peers(speaker.NOBODY))
+
     async def _peers(self, plan: Plan, returning: Returning | None, outcome: Outcome) -> None:
         if plan.farewell:
             outcome.said += await shutdown.close(self.engine, plan.farewell)

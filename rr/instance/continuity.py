@@ -31,18 +31,27 @@ class Continuity:
         self.comeback = Comeback()
         self.restarting = False
         """Whether the engine takes back the peers of the one before it, and not all are there yet."""
+        self._adopted = False
         self._view = view
         self._say = say
 
     # An engine's life, from its start
 
-    def begin(self, settings: GracefulRestart) -> None:
-        """Await whoever was up just now, and so still forwards by what the engine before told it."""
+    def begin(self, settings: GracefulRestart, *, adopted: bool) -> None:
+        """Await whoever was up just now, and so still forwards by what the engine before told it.
+
+        An engine that is `adopted` ran already when this rrd came.
+        """
+        self._adopted = adopted
         fresh = self.roster.fresh(time.time(), settings.restart_time)
         # The other half keeps nothing for us, and is let in with the ToRs.
         known = {address: peer for address, peer in fresh.items() if address != self._view.rules.pair}
         tors = frozenset(self._view.rules.tors())
         self.comeback = Comeback(known, tors, time.monotonic(), settings.deferral_time)
+
+    def go_on(self, *, restarting: bool) -> None:
+        """Another rrd began with this engine; whether its peers were still coming back then, the engine knows."""
+        self.restarting = restarting
 
     def await_nobody(self) -> None:
         """Nobody is to come back: sessions are ended on purpose, and peers drop the routes."""
@@ -81,7 +90,7 @@ class Continuity:
             await asyncio.sleep(LOOK_EVERY)
         if self.restarting:
             self.restarting = False
-            self._tell(_outcome(comeback, now))
+            self._tell(_outcome(comeback, now, adopted=self._adopted))
         return True
 
     def ended(self) -> None:
@@ -135,8 +144,8 @@ class Continuity:
         self._say("engine", self._view.instance, f"{self._view.instance} {what}")
 
 
-def _outcome(comeback: Comeback, now: float) -> str:
-    after = f"{now - comeback.began:.1f} s after the engine started"
+def _outcome(comeback: Comeback, now: float, *, adopted: bool) -> str:
+    after = f"{now - comeback.began:.1f} s after {'rrd took the engine over' if adopted else 'the engine started'}"
     if not comeback.missing:
         return f"is whole again: all {len(comeback.known)} peers are back, {after}"
     return f"waits no longer: {len(comeback.missing)} of {len(comeback.known)} peers are not back, {after}"

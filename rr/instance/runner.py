@@ -134,7 +134,7 @@ class InstanceRunner(Wants):
                 "engine", self.name, f"engine {verb} (gobgpd {self.health.version}, pid {self.health.pid})"
             )
             self.audit = True
-            self.continuity.begin(self.setting.instance.graceful_restart)
+            self.continuity.begin(self.setting.instance.graceful_restart, adopted=adopted)
             if self.closed:
                 self.continuity.await_nobody()
             self.engine = engine
@@ -145,6 +145,7 @@ class InstanceRunner(Wants):
                 tasks.create_task(self._ping(engine))
                 if not fresh:
                     await self._learn_what_was_before(engine)
+                    self.continuity.go_on(restarting=await reconciler.restarting())
                 tasks.create_task(upkeep.keep())
                 tasks.create_task(sessions.settle_doubts(self.view, engine))
                 tasks.create_task(sessions.look_at_tors(self.view, engine))

@@ -191,6 +191,7 @@ class Upkeep:
         self.wants.continuity.taken_back(outcome.taken_back)
         if outcome.repaired:
             health.repairs += 1
+            self._leaking = set()  # that was why, and everybody is judged again
             self._say(
                 "repair",
                 self.wants.name,

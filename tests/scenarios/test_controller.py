@@ -17,6 +17,7 @@ from tests.lab.process import run
 from tests.scenarios.lifecycle import (
     PODS,
     ROUTES,
+    Config,
     Fabric,
     allocations,
     build,
@@ -30,11 +31,13 @@ from tests.scenarios.lifecycle import (
 pytestmark = pytest.mark.root
 
 MORE = "10.244.103.0/24"
+SPEAKER: Config = {"graceful_restart": {"restart_time": 20, "deferral_time": 10}}
+"""Where an engine is new, FRR waits for as long as this to be dialed (docs/engine.md)."""
 
 
 @pytest.fixture(scope="module")
 def started(shared_net: Network) -> Fabric:
-    fabric = build(shared_net)
+    fabric = build(shared_net, speaker=SPEAKER)
     fabric.nodes["node-3"].announce(MORE)
     return fabric
 
@@ -46,7 +49,14 @@ def fabric(started: Fabric) -> Iterator[Fabric]:
     started.appliance.set_allocations(allocations())
     if started.appliance.process is None:
         started.appliance.start()
-    tors_hold(started, ROUTES, within=30)
+    tors_hold(started, ROUTES, within=45)
+
+
+def configured() -> Config:
+    """The instance that runs."""
+    config = instances()
+    config["main"] |= SPEAKER
+    return config
 
 
 def end(fabric: Fabric, number: signal.Signals = signal.SIGKILL) -> None:
@@ -127,13 +137,13 @@ def test_a_configuration_that_changed_meanwhile_is_applied_when_it_is_back(fabri
     """A hold time and a rack more, written while it was away: no session notices."""
     with undisturbed(fabric):
         end(fabric)
-        config = instances()
+        config = configured()
         config["main"]["hold_time"] = 12
         config["main"]["racks"]["rack-2"] = {"nodes": {"ranges": ["10.3.0.0/24"]}}
         fabric.appliance.set_config(config)
         fabric.appliance.start()
         assert fabric.appliance.rrctl("config", "diff") == {"changes": [], "resets": []}
-        fabric.appliance.set_config(instances())
+        fabric.appliance.set_config(configured())
         fabric.appliance.reload()
 
 
@@ -146,11 +156,11 @@ def test_an_engine_of_an_instance_that_was_removed_meanwhile_is_ended(fabric: Fa
         "racks": {"rack-4": {"nodes": {"ranges": ["10.4.0.0/24"]}}},
     }
     with undisturbed(fabric):
-        fabric.appliance.set_config(instances() | {"other": other})
+        fabric.appliance.set_config(configured() | {"other": other})
         fabric.appliance.reload()
         assert len(fabric.appliance.engines()) == 2
         end(fabric)
-        fabric.appliance.set_config(instances())
+        fabric.appliance.set_config(configured())
         fabric.appliance.start()
         eventually(lambda: len(fabric.appliance.engines()) == 1, 5, "the other engine has ended")
 
@@ -278,7 +288,7 @@ def test_a_new_controller_replaces_an_engine_that_hangs(fabric: Fabric) -> None:
     fabric.appliance.start(timeout=30)
     assert engine not in fabric.appliance.engines()
     assert any("of main hangs: it listens, and answers nothing" in e["text"] for e in events(fabric))
-    all_established(*fabric.everyone, timeout=30)
+    all_established(*fabric.everyone, timeout=45)
     tors_hold(fabric, ROUTES, within=20)
 
 
@@ -292,7 +302,7 @@ def test_a_fresh_engine_accepts_nothing_while_nothing_is_known(fabric: Fabric) -
     wipe(fabric)
     fabric.appliance.allocations_file.unlink()
     fabric.appliance.start()
-    all_established(*fabric.everyone, timeout=30)
+    all_established(*fabric.everyone, timeout=45)
     never(lambda: fabric.appliance.rrctl("routes"), 1, "a route is accepted")
     assert not sessions(fabric.appliance).keys() - {p["address"] for p in fabric.appliance.rrctl("peers")}
     told = fabric.appliance.tell("check")

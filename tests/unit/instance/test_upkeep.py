@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from rr.engine.reconcile import Reconciler
+from rr.engine.reconcile import Outcome, Reconciler
 from rr.instance import upkeep
 from rr.instance.health import Health
 from rr.instance.upkeep import Upkeep
@@ -21,6 +21,7 @@ class Engine:
     """Remembers whose session was reset, and whose routes were judged again."""
 
     def __init__(self) -> None:
+        self.held = None
         self.resets: list[Address] = []
         self.judged: list[set[Address]] = []
 
@@ -45,8 +46,8 @@ def work(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Upkeep:
     view.hear(NODE, NOBODYS, accepted=True)
     assert view.leaks() == {NODE}
     wants: Any = SimpleNamespace(name="main", view=view, allocated=True, audit=False, wake=asyncio.Event())
-    health = cast("Health", SimpleNamespace(disagreeing=0))
-    return Upkeep(cast("Wants", wants), cast("Reconciler", engine), health, lambda *words: None)
+    wants.continuity = SimpleNamespace(taken_back=lambda count: None)
+    return Upkeep(cast("Wants", wants), cast("Reconciler", engine), Health(), lambda *words: None)
 
 
 async def test_a_route_that_stays_though_it_was_judged_again_costs_the_session(
@@ -54,6 +55,17 @@ async def test_a_route_that_stays_though_it_was_judged_again_costs_the_session(
 ) -> None:
     await work._rest()
     assert (engine.judged, engine.resets) == ([{NODE}], [])
+    await work._rest()
+    assert engine.resets == [NODE]
+
+
+async def test_a_repair_explains_why_a_route_stayed_and_costs_no_session(
+    work: Upkeep, engine: Engine
+) -> None:
+    await work._rest()
+    work._settled(Outcome(repaired=True))
+    await work._rest()
+    assert (engine.judged, engine.resets) == ([{NODE}, {NODE}], [])
     await work._rest()
     assert engine.resets == [NODE]
 
