@@ -161,6 +161,8 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
         Key("prefixes", "number", "prefixes that it gives to nodes"),
         Key("vip_prefixes", "number", "prefixes of its VIP pools"),
         Key("conflicts", "number", "things that it says and that are refused, since somebody else has them"),
+        Key("left_out", "number", "things that it says and nothing can be made of; they grant nothing"),
+        Key("left_out_named", "list", "the first hundred of those, a sentence each"),
         Key("error", "text", "what is wrong with it now", True),
     ),
     "ipam.diff": (

@@ -99,6 +99,9 @@ FAMILIES: Mapping[str, Family] = {
     "rr_ipam_source_up": Family("1 while the source answers and can be read.", ("source",)),
     "rr_ipam_source_nodes": Family("Nodes that the source knows, as last believed.", ("source",)),
     "rr_ipam_source_prefixes": Family("Prefixes that the source gives to nodes.", ("source",)),
+    "rr_ipam_source_left_out": Family(
+        "Things that the source says, nothing can be made of, and that grant nothing.", ("source",)
+    ),
     "rr_ipam_conflicts": Family(
         "Things that sources say and that are refused, since somebody else has them."
     ),
@@ -300,6 +303,7 @@ def _source_samples(sources: Sequence[Mapping[str, Any]]) -> _Samples:
         ],
         "rr_ipam_source_nodes": [((row["source"],), row["nodes"]) for row in sources],
         "rr_ipam_source_prefixes": [((row["source"],), row["prefixes"]) for row in sources],
+        "rr_ipam_source_left_out": [((row["source"],), row["left_out"]) for row in sources],
     }
 
 

@@ -12,6 +12,8 @@ from rr.cli.complete import names
 from rr.cli.output import Column, column, count, number, plain, until
 from rr.text import duration
 
+_NAMED = 20
+"""Things left out of a source that are named one by one."""
 NODE_COLUMNS = (column("node"), column("addresses"), column("prefixes", gives=True))
 BORROWED = column("borrowed", gives=True)
 
@@ -40,6 +42,7 @@ SOURCE_COLUMNS = (
     number("prefixes"),
     number("vip_prefixes", "VIPS"),
     number("conflicts"),
+    number("left_out", "LEFT OUT"),
     column("error", gives=True),
 )
 DIFF_COLUMNS = (
@@ -118,7 +121,8 @@ def sources(session: Session) -> None:
     """List the sources in the order of their precedence: whether each can be read, and what it says.
 
     State: good; failing (it cannot be read); silent (it said nothing yet); held (the guard holds back
-    what it says); rejected (it still says what was rejected). AGE is since when it is not good.
+    what it says); rejected (it still says what was rejected). AGE is since when it is not good. LEFT OUT
+    counts what it says and nothing can be made of, which grants nothing; it is named below the table.
 
     \b
     Examples:
@@ -130,6 +134,20 @@ def sources(session: Session) -> None:
         session.output.json(rows)
     else:
         session.output.table(rows, SOURCE_COLUMNS, "No source is configured.")
+        _name_left_out(session, rows)
+
+
+def _name_left_out(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
+    for row in rows:
+        if not row["left_out"]:
+            continue
+        session.output.line()
+        session.output.line(f"Left out of {row['source']}:")
+        named = row["left_out_named"][:_NAMED]
+        for sentence in named:
+            session.output.line(f"  {sentence}")
+        if more := row["left_out"] - len(named):
+            session.output.line(f"  and {more} more")
 
 
 @command(ipam)

@@ -10,6 +10,15 @@ from rr.ipam.allocations import Allocations
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """What a source's answer means."""
+
+    allocations: Allocations
+    left_out: tuple[str, ...] = ()
+    """A sentence about each thing in it that nothing can be made of, and that grants nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """Either `allocations` or `error` is set. `time` is in seconds since the epoch."""
 
@@ -17,6 +26,8 @@ class Reading:
     allocations: Allocations | None = None
     error: RRError | None = None
     time: float = field(default_factory=clock.time)
+    left_out: tuple[str, ...] = ()
+    """As in `Found`."""
 
     @property
     def trouble(self) -> str | None:

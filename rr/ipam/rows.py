@@ -73,12 +73,18 @@ def state_of(keeper: Keeper, source: str) -> tuple[str, float]:
     return GOOD, keeper.clock()
 
 
-def sources(keeper: Keeper, types: Mapping[str, str]) -> list[Row]:
-    """One row for each source; `types` are their kinds, by name."""
-    return [_source(keeper, name, types.get(name, "")) for name in source_names(keeper)]
+_NAMED = 100
+"""Things that are left out of a source and named one by one."""
 
 
-def _source(keeper: Keeper, name: str, kind: str) -> Row:
+def sources(keeper: Keeper, types: Mapping[str, str], left_out: Mapping[str, tuple[str, ...]]) -> list[Row]:
+    """One row for each source; `types` are their kinds, by name, and `left_out` what nothing can be made of."""
+    return [
+        _source(keeper, name, types.get(name, ""), left_out.get(name, ())) for name in source_names(keeper)
+    ]
+
+
+def _source(keeper: Keeper, name: str, kind: str, left_out: tuple[str, ...]) -> Row:
     part, (state, since) = keeper.parts.get(name), state_of(keeper, name)
     error = keeper.errors[name].trouble if name in keeper.errors else None
     if state == HELD:
@@ -96,6 +102,8 @@ def _source(keeper: Keeper, name: str, kind: str) -> Row:
         "prefixes": allocations.size,
         "vip_prefixes": len(allocations.index.pools),
         "conflicts": sum(c.source == name and c.until is None for c in keeper.settled.conflicts),
+        "left_out": len(left_out),
+        "left_out_named": list(left_out[:_NAMED]),
         "error": error,
     }
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 from rr.api.counters import Counters
@@ -16,7 +17,7 @@ from rr.config.model import Config
 from rr.ipam.allocations import Changes
 from rr.ipam.claims import Claim, Nodes
 from rr.ipam.keeper import Decision, Keeper
-from rr.ipam.moves import Move, Moves, Opening
+from rr.ipam.moves import Move, Moves
 from rr.ipam.reading import Reading
 from rr.ipam.rows import Row, differences, sources
 
@@ -24,10 +25,14 @@ AT_MOST_EVERY = 0.01
 """Seconds between two looks at what sources say, while they say something all the time."""
 BREATHER = 2.0
 """After a look that took one second the next is two seconds later: other work goes on."""
+BREATH = 0.01
+"""Seconds between events about a change that has many."""
 LOOK_AROUND = 60.0
 """Seconds after which it is looked whether something has had its grace, though no source says anything."""
-_TOLD_ONE_BY_ONE = 50
-"""Nodes, or VIP prefixes, that a change may concern for each to get an event of its own."""
+_IN_ONE_GO = 50
+"""Events that are told one after the other; before more of them other work, such as enforcing, gets its turn."""
+_NAMED = 20
+"""Things newly left out of a source that are named one by one."""
 
 Say = Callable[[str, str, str], None]
 
@@ -53,12 +58,15 @@ class Allocating:
         self._latest: dict[str, Reading] = {}
         self._news = asyncio.Event()
         self._spoken: set[str] = set()
+        self._left_out: dict[str, tuple[str, ...]] = {}
+        self._untold: deque[tuple[str, str, str]] = deque()
 
     def configure(self, config: Config) -> Decision:
         """Take another configuration."""
         ipam = config.ipam
         self._types = {source.called: source.type for source in ipam.sources}
         self._latest = {name: said for name, said in self._latest.items() if name in self._types}
+        self._left_out = {name: said for name, said in self._left_out.items() if name in self._types}
         return self.keeper.configure(ipam.guard, self._types, float(ipam.grace))
 
     def hear(self, reading: Reading) -> None:
@@ -119,6 +127,8 @@ class Allocating:
             self._say("ipam", source, f"{source} can be read again")
         if now_held and (held is None or held.reason != now_held.reason):
             self._say("ipam", source, now_held.reason)
+        if reading.error is None:
+            self._tell_left_out(source, reading.left_out)
         self.decided(decision)
 
     def decided(self, decision: Decision) -> None:
@@ -150,7 +160,7 @@ class Allocating:
 
     def sources(self) -> list[Row]:
         """How each source is."""
-        return sources(self.keeper, self._types)
+        return sources(self.keeper, self._types, self._left_out)
 
     def differences(self) -> list[Row]:
         """What is not as the sources say."""
@@ -165,32 +175,59 @@ class Allocating:
             self._counters.ipam_revocations.labels(source=move.source).inc()
 
     def _tell(self, decision: Decision) -> None:
-        """One event for each node and VIP prefix, where those are few enough to be read; conflicts always."""
-        moved = decision.moves
+        """An event for each conflict, for what each node gets and loses, and for each VIP prefix."""
+        moved, idle = decision.moves, not self._untold
         for conflict in moved.begun:
             if conflict.until is None:
                 self._say("conflict", conflict.source, f"refused: {conflict.text}")
         for conflict in moved.ended:
             if conflict.until is None:
                 self._say("conflict", conflict.source, f"no longer in conflict: {_claimed(conflict.claim)}")
-        if len(decision.changes.nodes) <= _TOLD_ONE_BY_ONE:
-            self._tell_nodes(decision)
-        if len(moved.opened) + len(moved.closed) <= _TOLD_ONE_BY_ONE:
-            for opening in moved.opened:
-                text = f"the VIP prefix {opening.prefix} is opened to {_whom(opening.nodes)}{_by(opening)}"
-                self._say("grant", str(opening.prefix), text)
-            for opening in moved.closed:
-                text = f"the VIP prefix {opening.prefix} is closed to {_whom(opening.nodes)}{_by(opening)}"
-                self._say("revoke", str(opening.prefix), text)
+        self._untold.extend(_grants_and_revocations(decision))
+        if not idle:
+            return  # they are being told, in their order
+        self._tell_some()
+        if self._untold:
+            self._background(self._tell_rest())
 
-    def _tell_nodes(self, decision: Decision) -> None:
-        moved = decision.moves
-        for kind, verb, pairs in (("grant", "is given", moved.granted), ("revoke", "loses", moved.revoked)):
-            for (node, source), prefixes in _by_node(pairs).items():
-                self._say(kind, node, f"{node} {verb} {', '.join(prefixes)} (by {source})")
-        for name in decision.changes.addresses_changed:
-            now = ", ".join(map(str, decision.allocations.nodes[name].addresses))
-            self._say("ipam", name, f"the addresses of {name} are now {now}")
+    def _tell_some(self) -> None:
+        for _ in range(min(_IN_ONE_GO, len(self._untold))):
+            self._say(*self._untold.popleft())
+
+    async def _tell_rest(self) -> None:
+        while self._untold:
+            await asyncio.sleep(BREATH)
+            self._tell_some()
+
+    def _tell_left_out(self, source: str, left_out: tuple[str, ...]) -> None:
+        """Say once of what a source says what counts for nothing, and once that it no longer is so."""
+        before, self._left_out[source] = self._left_out.get(source, ()), left_out
+        if left_out == before:
+            return
+        news = sorted(set(left_out).difference(before))
+        for sentence in news[:_NAMED]:
+            self._say("ipam", source, f"left out: {sentence}")
+        if len(news) > _NAMED:
+            self._say("ipam", source, f"left out: {len(news) - _NAMED} more, see `rrctl ipam sources`")
+        if gone := len(set(before).difference(left_out)):
+            self._say("ipam", source, f"{gone} of what was left out counts now, or is gone")
+
+
+def _grants_and_revocations(decision: Decision) -> Iterator[tuple[str, str, str]]:
+    """Kind, subject and text of an event for each node that gets or loses something, and for each VIP prefix."""
+    moved = decision.moves
+    for kind, verb, pairs in (("grant", "is given", moved.granted), ("revoke", "loses", moved.revoked)):
+        for (node, source), prefixes in _by_node(pairs).items():
+            yield kind, node, f"{node} {verb} {', '.join(prefixes)} (by {source})"
+    for name in decision.changes.addresses_changed:
+        now = ", ".join(map(str, decision.allocations.nodes[name].addresses))
+        yield "ipam", name, f"the addresses of {name} are now {now}"
+    for kind, verb, openings in (("grant", "opened", moved.opened), ("revoke", "closed", moved.closed)):
+        for opening in openings:
+            text = (
+                f"the VIP prefix {opening.prefix} is {verb} to {_whom(opening.nodes)} (by {opening.source})"
+            )
+            yield kind, str(opening.prefix), text
 
 
 def _takes_away(decision: Decision) -> bool:
@@ -198,10 +235,6 @@ def _takes_away(decision: Decision) -> bool:
     changes = decision.changes
     less = changes.revoked or changes.nodes_removed or changes.addresses_changed
     return bool(less or decision.moves.closed)
-
-
-def _by(opening: Opening) -> str:
-    return f" (by {opening.source})"
 
 
 def _whom(nodes: Nodes) -> str:

@@ -15,9 +15,9 @@ import structlog
 from rr.view import clock
 
 _log = structlog.get_logger(__name__)
-REMEMBERED = 5000
+REMEMBERED = 10_000
 _QUEUE = 1000
-_FILE_LIMIT = 2_000_000
+_FILE_LIMIT = 8_000_000
 """Bytes after which the file is begun anew with what is still remembered."""
 
 

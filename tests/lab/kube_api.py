@@ -163,7 +163,7 @@ class KubeApi:
         for watcher in self._watchers():
             watcher.lines.put_nowait(None)
         for transport in self._transports:
-            if not transport.is_closing():  # what is closed has nothing to abort, and over TLS it raises
+            with contextlib.suppress(AttributeError):  # before Python 3.11.3, over TLS, where it is closed already
                 transport.abort()
         self._transports.clear()
         runner, self._runner = self._runner, None

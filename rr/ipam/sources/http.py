@@ -12,9 +12,8 @@ from yarl import URL
 
 from rr.config.sources.http import HttpSettings
 from rr.errors import AllocationsError, Problem, RRError, SourceError
-from rr.ipam.allocations import Allocations
 from rr.ipam.document import parse
-from rr.ipam.reading import Reading
+from rr.ipam.reading import Found, Reading
 from rr.ipam.sources.web.client import Answer, WebClient
 from rr.ipam.sources.web.poll import poll
 
@@ -24,7 +23,7 @@ class _Seen:
     """What was answered last, what it means, and by what the server tells whether it still is the same."""
 
     digest: bytes
-    meaning: Allocations | RRError
+    meaning: Found | RRError
     validators: dict[str, str]
 
 
@@ -45,7 +44,7 @@ class HttpSource:
                 async for reading in readings:
                     yield reading
 
-    async def _ask(self, client: WebClient) -> Allocations:
+    async def _ask(self, client: WebClient) -> Found:
         headers = {"Accept": "application/yaml, application/json, text/*;q=0.9, */*;q=0.8"}
         validators = self._seen.validators if self._seen else {}
         answer = await client.must_get(self._url, {**headers, **validators})
@@ -67,14 +66,14 @@ class HttpSource:
         meaning = self._seen.meaning if same and self._seen else self._meaning(answer)
         return _Seen(digest, meaning, _validators(answer))
 
-    def _meaning(self, answer: Answer) -> Allocations | RRError:
+    def _meaning(self, answer: Answer) -> Found | RRError:
         if answer.is_page:
             wrong = f"{answer.url} answers with a web page, not with allocations"
             return SourceError(
                 wrong, "see whether it is a login page, or that of a proxy, and correct the URL or the token"
             )
         try:
-            return parse(_text(answer), self._settings.url)
+            return Found(parse(_text(answer), self._settings.url))
         except AllocationsError as error:
             return error
 

@@ -324,9 +324,11 @@ QUARANTINED: Row = {
 }  # fmt: skip
 SOURCES: list[Row] = [
     {"source": "kubernetes:prod", "type": "kubernetes", "state": "held", "last_good": BEFORE, "age_seconds": 1800.0,
-     "nodes": 2, "prefixes": 3, "vip_prefixes": 0, "conflicts": 1, "error": "held back: it removes too much"},
+     "nodes": 2, "prefixes": 3, "vip_prefixes": 0, "conflicts": 1, "left_out": 2, "left_out_named": ["a", "b"],
+     "error": "held back: it removes too much"},
     {"source": "file:/etc/rr/allocations.yaml", "type": "file", "state": "good", "last_good": NOON, "age_seconds": 0,
-     "nodes": 1, "prefixes": 1, "vip_prefixes": 1, "conflicts": 0, "error": None},
+     "nodes": 1, "prefixes": 1, "vip_prefixes": 1, "conflicts": 0, "left_out": 0, "left_out_named": [],
+     "error": None},
 ]  # fmt: skip
 DIFF: list[Row] = [
     {"change": "revoke", "kind": "prefix", "node": "node-2", "value": "10.244.2.0/24", "source": "kubernetes:prod",

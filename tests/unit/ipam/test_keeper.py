@@ -510,7 +510,9 @@ class TestSources:
     """How each source is."""
 
     def row(self, keeper: Keeper, name: str) -> dict[str, Any]:
-        return next(row for row in sources(keeper, {FILE: "file"}) if row["source"] == name)
+        return next(
+            row for row in sources(keeper, {FILE: "file"}, {FILE: ("a thing",)}) if row["source"] == name
+        )
 
     def test_one_that_said_nothing_yet_is_silent(self, tmp_path: Path) -> None:
         now = [1000.0]
@@ -533,6 +535,8 @@ class TestSources:
             "prefixes": 3,
             "vip_prefixes": 0,
             "conflicts": 0,
+            "left_out": 1,
+            "left_out_named": ["a thing"],
             "error": None,
         }
         keeper.consider(bad(at=1500.0))

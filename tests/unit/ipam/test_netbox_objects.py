@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from rr.config.sources.netbox import NetboxSettings, NodeSelection, PrefixSelection
 from rr.errors import SourceError
+from rr.ipam.reading import Found
 from rr.ipam.sources.netbox.api import query
-from rr.ipam.sources.netbox.compiling import PREFIXES, RANGES, Compiled, Inventory, compiled
+from rr.ipam.sources.netbox.compiling import PREFIXES, RANGES, Inventory, compiled
 from rr.ipam.sources.netbox.objects import DEVICES, MACHINES, selected
 
 URL = "https://netbox.example.net"
@@ -82,17 +83,17 @@ def read(
     pools: list[Item] = [],  # noqa: B006
     ranges: list[Item] = [],  # noqa: B006
     **more: Any,
-) -> Compiled:
+) -> Found:
     inventory = Inventory({DEVICES: nodes, MACHINES: machines}, items, {PREFIXES: pools, RANGES: ranges})
     return compiled(configured(**more), inventory)
 
 
-def owned(found: Compiled) -> dict[str, list[str]]:
+def owned(found: Found) -> dict[str, list[str]]:
     nodes = found.allocations.nodes.values()
     return {node.name: list(map(str, node.prefixes)) for node in nodes if node.prefixes}
 
 
-def pools(found: Compiled) -> dict[frozenset[str] | None, list[str]]:
+def pools(found: Found) -> dict[frozenset[str] | None, list[str]]:
     return {pool.nodes: list(map(str, pool.prefixes)) for pool in found.allocations.vips}
 
 

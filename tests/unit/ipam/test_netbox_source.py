@@ -357,18 +357,22 @@ async def test_a_token_that_is_exchanged_counts_at_once(
     assert await feed.owned() == FIRST
 
 
-async def test_what_is_left_out_is_said_once_while_it_lasts(follow: Follow, netbox: Netbox) -> None:
+async def test_what_is_left_out_is_said_with_each_reading(follow: Follow, netbox: Netbox) -> None:
     lost = netbox.prefix("10.244.3.0/24", k8s_node="node-9")
     feed = follow()
     url = netbox.url(f"/ipam/prefixes/{lost['id']}/")
     sentence = (
-        f"left out: prefix 10.244.3.0/24 ({url}) is for node-9, which is "
+        f"prefix 10.244.3.0/24 ({url}) is for node-9, which is "
         "no node; see that `nodes` selects it and that it has an address"
     )
-    with capture_logs() as logs:
-        assert await feed.owned() == FIRST
-        netbox.prefix("10.244.4.0/24", k8s_node="node-1")
-        await feed.next()
-    assert [entry["event"] for entry in logs] == [sentence]
+    assert (await feed.next()).left_out == (sentence,)
+    netbox.prefix("10.244.4.0/24", k8s_node="node-1")
+    assert (await feed.next()).left_out == (sentence,)
+    netbox.prefix("10.244.5.0/24", k8s_node="node-8")
+    assert len((await feed.next()).left_out) == 2
+    netbox.device("node-8", "10.2.0.18/24")
     netbox.device("node-9", "10.2.0.19/24")
-    assert (await feed.owned())["node-9"] == ["10.244.3.0/24"]
+    while (reading := await feed.next()).left_out:
+        pass
+    assert reading.allocations is not None
+    assert [str(p) for p in reading.allocations.nodes["node-9"].prefixes] == ["10.244.3.0/24"]

@@ -36,8 +36,6 @@ class KubernetesSource:
         patience: float = PATIENCE,
     ) -> None:
         self.name = settings.called
-        self.notices: tuple[str, ...] = ()
-        """What is left out of what the cluster says, a sentence each."""
         self._settings = settings
         self._service_account = service_account
         self._silence = silence
@@ -51,7 +49,6 @@ class KubernetesSource:
             while True:
                 await following.wait()
                 reading = following.reading()
-                self.notices = following.notices
                 if reading:
                     yield reading
         finally:

@@ -64,16 +64,16 @@ class Cluster:
             self._snapshot = Allocations(nodes, vips)
         return self._snapshot
 
-    def troubles(self) -> tuple[str, ...]:
-        """What cannot be used of what the cluster says, a sentence each; the rest counts."""
+    def left_out(self) -> tuple[str, ...]:
+        """What nothing can be made of, of what the cluster says, a sentence each; the rest counts."""
         return tuple(sorted(self._sentences()))
 
     def _sentences(self) -> Iterator[str]:
         for (kind, key), troubles in self._troubled.items():
-            yield from (f"{kind}/{key}: {trouble}; that is left out" for trouble in troubles)
+            yield from (f"{kind}/{key}: {trouble}" for trouble in troubles)
         if self._name_addressless:
             for node in self._nodes.addressless:
-                yield f"{node} has prefixes, and no address that its session could come from; it is left out"
+                yield f"{node} has prefixes, and no address that its session could come from"
 
 
 class Nodes:

@@ -8,8 +8,6 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-import structlog
-
 from rr.config.sources import KubernetesSettings
 from rr.ipam.allocations import Allocations
 from rr.ipam.reading import Reading
@@ -20,13 +18,10 @@ from rr.ipam.sources.kubernetes.handover import Handover
 from rr.ipam.sources.kubernetes.reflector import Reflector
 from rr.ipam.sources.kubernetes.resources import resources
 
-log = structlog.get_logger()
-
 PATIENCE = 2.0
 """Seconds that what passes by itself may last before it is told: a server that restarts, a connection that breaks."""
 GAP = 0.01
 """Seconds between readings at least; what changes meanwhile is in the next one."""
-_MOST_SAID = 20
 
 
 class Following:
@@ -35,13 +30,12 @@ class Following:
     def __init__(
         self, settings: KubernetesSettings, service_account: Path, *, silence: float, patience: float
     ) -> None:
-        self.notices: tuple[str, ...] = ()
         self._name = settings.called
         self._patience = patience
         self._changed = asyncio.Event()
         self._cluster = Cluster(name_addressless=settings.node_selector is None)
         self._handover = Handover()
-        self._said: Allocations | None = None
+        self._said: tuple[Allocations, tuple[str, ...]] | None = None
         self._told: str | None = None
         self._reflectors = [
             Reflector(
@@ -87,12 +81,15 @@ class Following:
             return Reading(self._name, None, trouble) if trouble.wrong != known else None
         if not all(one.synced for one in self._reflectors):
             return None
-        snapshot = self._handover.of(self._cluster.snapshot(), time.monotonic())
-        self._notice(self._cluster.troubles())
-        if snapshot is self._said and self._told is None:
+        snapshot, left_out = (
+            self._handover.of(self._cluster.snapshot(), time.monotonic()),
+            self._cluster.left_out(),
+        )
+        same = self._said is not None and snapshot is self._said[0] and left_out == self._said[1]
+        if same and self._told is None:
             return None
-        self._said, self._told = snapshot, None
-        return Reading(self._name, snapshot)
+        self._said, self._told = (snapshot, left_out), None
+        return Reading(self._name, snapshot, left_out=left_out)
 
     def _trouble(self) -> KubernetesError | None:
         """What goes wrong, if it is to be told: at once what does not pass by itself, the rest after a while."""
@@ -107,17 +104,3 @@ class Following:
         since, first = min(found, key=lambda item: (item[1].passing, item[0]))
         at = datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         return KubernetesError(f"{first.wrong}, since {at}", first.right)
-
-    def _notice(self, troubles: tuple[str, ...]) -> None:
-        """Say once what is left out, and once that it no longer is."""
-        if troubles == self.notices:
-            return
-        before, now = set(self.notices), set(troubles)
-        self.notices = troubles
-        new = [text for text in troubles if text not in before]
-        for text in new[:_MOST_SAID]:
-            log.warning(text, source=self._name)
-        if len(new) > _MOST_SAID:
-            log.warning(f"{len(new) - _MOST_SAID} more objects are left out", source=self._name)
-        if gone := len(before - now):
-            log.info(f"{gone} of the objects that were left out are right now, or gone", source=self._name)

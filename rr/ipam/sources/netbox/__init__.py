@@ -10,8 +10,7 @@ from contextlib import aclosing
 import structlog
 
 from rr.config.sources.netbox import NetboxSettings
-from rr.ipam.allocations import Allocations
-from rr.ipam.reading import Reading
+from rr.ipam.reading import Found, Reading
 from rr.ipam.sources.netbox.api import Mark, NetboxApi, authorization
 from rr.ipam.sources.netbox.compiling import Inventory, compiled
 from rr.ipam.sources.web.client import WebClient
@@ -21,24 +20,18 @@ log = structlog.get_logger(__name__)
 
 _TRIES = 3
 """Times that everything is read in a row, for one time without a change in the middle."""
-_TOLD = 20
-"""Objects left out that are named one by one."""
 
 
 class NetboxSource:
-    """Iterate over it for readings: the first at once, then one per change of what NetBox says.
-
-    Objects that cannot be made use of are left out, each said once in the log so long as it stays so.
-    """
+    """Iterate over it for readings: the first at once, then one per change of what NetBox says."""
 
     def __init__(self, settings: NetboxSettings, interval: float | None = None) -> None:
         """`interval`: seconds between questions, by default those of the settings."""
         self._settings = settings
         self._interval = settings.interval if interval is None else interval
-        self._last: Allocations | None = None
+        self._last: Found | None = None
         self._mark: Mark | None = None
         self._read_at = 0.0
-        self._left_out: frozenset[str] = frozenset()
         self._blind = False
 
     async def __aiter__(self) -> AsyncIterator[Reading]:
@@ -50,7 +43,7 @@ class NetboxSource:
                 async for reading in readings:
                     yield reading
 
-    async def _ask(self, api: NetboxApi) -> Allocations:
+    async def _ask(self, api: NetboxApi) -> Found:
         last = self._last
         if last is not None and time.monotonic() - self._read_at < self._settings.reread:
             unmoved = self._mark is not None and await api.mark(self._mark.floor) == self._mark
@@ -58,14 +51,14 @@ class NetboxSource:
                 return last
         return await self._read(api)
 
-    async def _read(self, api: NetboxApi) -> Allocations:
+    async def _read(self, api: NetboxApi) -> Found:
         self._last = None  # a reading that fails must not leave the one before as what NetBox says
         began = time.monotonic()
         mark, inventory = await self._everything(api)
         found = await asyncio.to_thread(compiled, self._settings, inventory)
-        self._tell(mark, found.left_out)
-        self._last, self._mark, self._read_at = found.allocations, mark, began
-        return found.allocations
+        self._tell(mark)
+        self._last, self._mark, self._read_at = found, mark, began
+        return found
 
     async def _everything(self, api: NetboxApi) -> tuple[Mark | None, Inventory]:
         """Read everything; once more where something was changed while it was read, but not for ever."""
@@ -77,7 +70,7 @@ class NetboxSource:
                 return mark, inventory
             tries += 1
 
-    def _tell(self, mark: Mark | None, left_out: tuple[str, ...]) -> None:
+    def _tell(self, mark: Mark | None) -> None:
         if mark is None and not self._blind:
             log.warning(
                 "NetBox's change log may not be read, so everything is read each time; "
@@ -85,9 +78,3 @@ class NetboxSource:
                 source=self._settings.called,
             )
         self._blind = mark is None
-        news = [sentence for sentence in left_out if sentence not in self._left_out]
-        for sentence in news[:_TOLD]:
-            log.warning(f"left out: {sentence}", source=self._settings.called)
-        if len(news) > _TOLD:
-            log.warning(f"left out: {len(news) - _TOLD} more objects", source=self._settings.called)
-        self._left_out = frozenset(left_out)

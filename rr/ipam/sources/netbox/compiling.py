@@ -9,6 +9,7 @@ from rr.addresses import order_of, overlap, overlaps, shown
 from rr.config.sources.netbox import NetboxSettings, PrefixSelection
 from rr.errors import SourceError
 from rr.ipam.allocations import Allocations, NodeAllocation, VipPool
+from rr.ipam.reading import Found
 from rr.ipam.sources.netbox.objects import (
     DEVICES,
     MACHINES,
@@ -38,15 +39,7 @@ class Inventory:
     vips: Mapping[str, Sequence[Json]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """What an inventory means, and a sentence about each object that was left out."""
-
-    allocations: Allocations
-    left_out: tuple[str, ...]
-
-
-def compiled(settings: NetboxSettings, inventory: Inventory) -> Compiled:
+def compiled(settings: NetboxSettings, inventory: Inventory) -> Found:
     """The allocations of an inventory; raises SourceError where a custom field is not there at all."""
     return _Compiler(settings).compile(inventory)
 
@@ -58,7 +51,7 @@ class _Compiler:
         self.names: dict[Reference, str] = {}
         self.addresses: dict[str, tuple[Address, ...]] = {}
 
-    def compile(self, inventory: Inventory) -> Compiled:
+    def compile(self, inventory: Inventory) -> Found:
         for kind, items in inventory.nodes.items():
             for item in items:
                 self.node(kind, item)
@@ -67,7 +60,7 @@ class _Compiler:
             name: NodeAllocation(name, addresses, tuple(owned.get(name, ())))
             for name, addresses in sorted(self.addresses.items())
         }
-        return Compiled(Allocations(nodes, self.pools(inventory.vips)), tuple(dict.fromkeys(self.left_out)))
+        return Found(Allocations(nodes, self.pools(inventory.vips)), tuple(dict.fromkeys(self.left_out)))
 
     def leave_out(self, kind: str, item: Json, why: object) -> None:
         """Say that an object does not count."""

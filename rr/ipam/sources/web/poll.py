@@ -9,10 +9,9 @@ from typing import TypeAlias
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential, wait_random
 
 from rr.errors import RRError
-from rr.ipam.allocations import Allocations
-from rr.ipam.reading import Reading
+from rr.ipam.reading import Found, Reading
 
-Ask: TypeAlias = Callable[[], Awaitable[Allocations]]
+Ask: TypeAlias = Callable[[], Awaitable[Found]]
 """What the source says now, the same object as before if it says so; raises RRError."""
 
 RETRY_FIRST, RETRY_LONGEST = 0.5, 30.0
@@ -26,10 +25,10 @@ async def poll(name: str, ask: Ask, interval: float) -> AsyncGenerator[Reading, 
 
     `interval`: seconds between questions. An error is told once, and again when it becomes another.
     """
-    last: Allocations | None = None
+    last: Found | None = None
     trouble: str | None = None
     while True:
-        found: Allocations | None = None
+        found: Found | None = None
         async for attempt in _patiently(interval):
             error: RRError | None = None
             with attempt:
@@ -44,9 +43,9 @@ async def poll(name: str, ask: Ask, interval: float) -> AsyncGenerator[Reading, 
                 if believed and reading.trouble != trouble:
                     trouble = reading.trouble
                     yield reading
-        if trouble is not None or last is None or (found is not last and found != last):
+        if found is not None and (trouble is not None or (found is not last and found != last)):
             trouble = None
-            yield Reading(name, found)
+            yield Reading(name, found.allocations, left_out=found.left_out)
         last = found
         await asyncio.sleep(interval)
 

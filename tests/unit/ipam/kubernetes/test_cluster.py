@@ -98,10 +98,10 @@ class World:
 def test_a_node_without_an_address_has_nothing_and_is_named() -> None:
     world = World(node("node-1", cidrs=["10.244.1.0/24"]), node("node-2"))
     assert world.now.nodes == {}
-    assert [text.split()[0] for text in world.cluster.troubles()] == ["node-1"]
+    assert [text.split()[0] for text in world.cluster.left_out()] == ["node-1"]
     world.apply(node("node-1", "10.2.0.11", cidrs=["10.244.1.0/24"]))
     assert set(world.now.nodes) == {"node-1"}
-    assert world.cluster.troubles() == ()
+    assert world.cluster.left_out() == ()
 
 
 def test_what_several_objects_say_of_a_node_adds_up() -> None:
@@ -279,7 +279,7 @@ def test_any_story_ends_where_one_list_of_its_end_does(story: list[tuple[str, ob
             world.apply(of) if what == "apply" else world.delete(of)
     fresh = world.listed_once()
     assert world.now == fresh.snapshot()
-    assert world.cluster.troubles() == fresh.troubles()
+    assert world.cluster.left_out() == fresh.left_out()
     prefixes = [prefix for pool in world.now.vips for prefix in pool.prefixes]
     for place, prefix in enumerate(prefixes):
         assert not any(overlap(prefix, other) for other in prefixes[place + 1 :])

@@ -326,14 +326,16 @@ async def test_a_bad_object_does_not_take_the_others_down(api: KubeApi, config: 
     async with following(config) as feed:
         found = await feed.allocated(lambda found: len(found.nodes) == 3)
         assert prefixes(found, "node-3") == ["10.244.3.0/24"]
-        assert list(feed.source.notices) == [
-            "node-5 has prefixes, and no address that its session could come from; it is left out",
-            "nodes/node-3: spec.podCIDRs: 10.244.3.0/33 is longer than an IPv4 address; that is left out",
-            "nodes/node-4: Expected array | null, got str - at spec.podCIDRs; that is left out",
+        assert list(feed.readings[-1].left_out) == [
+            "node-5 has prefixes, and no address that its session could come from",
+            "nodes/node-3: spec.podCIDRs: 10.244.3.0/33 is longer than an IPv4 address",
+            "nodes/node-4: Expected array | null, got str - at spec.podCIDRs",
         ]
         api.apply(node("node-4", "10.2.0.14"), node("node-5", "10.2.0.15", cidrs=["10.244.5.0/24"]))
         await feed.allocated(lambda found: len(found.nodes) == 5)
-        assert len(feed.source.notices) == 1
+        assert len(feed.readings[-1].left_out) == 1
+        api.apply(node("node-3", "10.2.0.13", cidrs=["10.244.3.0/24"]))
+        await feed.until(lambda reading: not reading.left_out)
 
 
 async def test_a_token_that_was_rotated_is_read_again(tmp_path: Path) -> None:
