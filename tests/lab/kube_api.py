@@ -163,7 +163,9 @@ class KubeApi:
         for watcher in self._watchers():
             watcher.lines.put_nowait(None)
         for transport in self._transports:
-            with contextlib.suppress(AttributeError):  # before Python 3.11.3, over TLS, where it is closed already
+            with contextlib.suppress(
+                AttributeError
+            ):  # before Python 3.11.3, over TLS, where it is closed already
                 transport.abort()
         self._transports.clear()
         runner, self._runner = self._runner, None

@@ -3,6 +3,7 @@
 import abc
 import contextlib
 import ipaddress
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -167,6 +168,7 @@ class Peer(abc.ABC):
         start: bool = True,
     ) -> None:
         remotes = (to,) if isinstance(to, Remote) else tuple(to)
+        self._seen: tuple[Mapping[str, str], float] = ({}, 0.0)
         self.name = name
         self.host: Host = network.host(name, *addresses)
         self.asn = asn if asn is not None else remotes[0].asn
@@ -304,6 +306,13 @@ class Peer(abc.ABC):
         """The removals after which no path of the prefix was left."""
         return self.removals()
 
+    def same_for(self) -> float:
+        """Seconds for which its sessions are known to be as they are: since it was first asked about those."""
+        marks, now = dict(self.session_marks()), time.monotonic()
+        if marks != self._seen[0]:
+            self._seen = (marks, now)
+        return now - self._seen[1]
+
     def established(self) -> bool:
         """Tell whether every session is up."""
         states = self.session_states()
@@ -331,3 +340,5 @@ def all_established(*peers: Peer, timeout: float = 20.0) -> None:
         f"sessions up at {', '.join(peer.name for peer in peers)}",
         seen=lambda: {peer.name: dict(peer.session_states()) for peer in peers},
     )
+    for peer in peers:
+        peer.same_for()

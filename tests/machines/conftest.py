@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab import Network
 from tests.lab.process import run
 from tests.machines import packages
 from tests.machines.base import base
+from tests.machines.deployment import Deployment
+from tests.machines.fabric import STREAM, Fabric
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,3 +36,25 @@ NEXT = "99.0"
 def newer(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A newer version of it."""
     return packages.another(package, tmp_path_factory.mktemp("newer"), NEXT)
+
+
+FLOATING = "10.0.0.10"
+
+
+@pytest.fixture(scope="module")
+def pair(shared_net: Network, package: Path) -> Deployment:
+    """Two machines that had nothing, after `ansible-playbook site.yml`."""
+    made = Deployment(shared_net, package)
+    instances = made.group()["rr_appliance_instances"]
+    instances["main"]["floating"] = [FLOATING]
+    made.set_group(rr_appliance_instances=instances, rr_appliance_floating=f"{FLOATING}/12")
+    made.set_group(rr_appliance_floating_interface="eth0", rr_appliance_drain_wait=1)
+    made.set_allocations({"node-2": STREAM})
+    ran = made.must_play("site.yml")
+    assert set(ran.hosts) == {"rr-a", "rr-b"}
+    return made
+
+
+@pytest.fixture(scope="module")
+def fabric(pair: Deployment) -> Fabric:
+    return Fabric(pair)

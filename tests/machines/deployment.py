@@ -1,4 +1,4 @@
-"""A pair as an operator deploys it: bare machines, the example inventory, and ansible over ssh from a third host."""
+"""A pair, or an appliance alone, as an operator deploys it: bare machines, the example inventory, ansible over ssh."""
 
 import os
 import re
@@ -41,12 +41,13 @@ class Ran(NamedTuple):
 
 
 class Deployment:
-    """Two bare machines, rr-a and rr-b, and a host `control` that reaches them; nothing is installed yet.
+    """Bare machines, rr-a and rr-b or rr-a alone, and a host `control` that reaches them; nothing is installed yet.
 
-    `inventory` is a copy of the example, with the package in place; `set_group` and `set_host` change it.
+    `inventory` is a copy of the example, with the package in place, or with "" for the machines' own apt sources;
+    `set_group` and `set_host` change it.
     """
 
-    def __init__(self, net: Network, package: Path) -> None:
+    def __init__(self, net: Network, package: Path | None, *, alone: bool = False) -> None:
         self.net = net
         self.control = net.host("control", "10.0.0.5")
         self.mirror = Mirror(net, self.control)
@@ -60,10 +61,21 @@ class Deployment:
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key])
         # Machines of a test are new every time; nobody else should do without knowing a host's key.
         options = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
-        self.set_group(rr_appliance_package=str(package), ansible_ssh_private_key_file=str(key))
+        self.set_group(rr_appliance_package=str(package or ""), ansible_ssh_private_key_file=str(key))
         self.set_group(ansible_ssh_common_args=options)
         self._key = key.with_suffix(".pub").read_text()
-        self.rr_a, self.rr_b = self._machine("rr-a", "10.0.0.11"), self._machine("rr-b", "10.0.0.12")
+        if alone:
+            self._be_alone()
+        self.halves = [
+            self._machine(name, variables["ansible_host"])
+            for name, variables in self._read(self._hosts)["rr_appliance"]["hosts"].items()
+        ]
+
+    def _be_alone(self) -> None:
+        hosts = self._read(self._hosts)
+        del hosts["rr_appliance"]["hosts"]["rr-b"]
+        self._write(self._hosts, hosts)
+        self.set_host("rr-a", rr_appliance_other_half="")
 
     def _machine(self, name: str, address: str) -> Machine:
         machine = Machine(self.net, name, address, mirror=self.mirror)
@@ -85,22 +97,26 @@ class Deployment:
         return {machine.name: machine for machine in self.halves}[name]
 
     @property
-    def halves(self) -> tuple[Machine, Machine]:
-        return self.rr_a, self.rr_b
+    def rr_a(self) -> Machine:
+        return self.machine("rr-a")
+
+    @property
+    def rr_b(self) -> Machine:
+        return self.machine("rr-b")
 
     @property
     def remotes(self) -> list[Remote]:
-        """Both halves, as peers name them."""
+        """The halves, as peers name them."""
         return [Remote(machine.host.addresses, 64512) for machine in self.halves]
 
     # The inventory.
 
     def group(self) -> Any:
-        """The variables of both halves."""
+        """The variables of all halves."""
         return self._read(self._group)
 
     def set_group(self, **variables: Any) -> None:
-        """Give both halves these variables."""
+        """Give all halves these variables."""
         self._write(self._group, self.group() | variables)
 
     def set_allocations(self, more: Mapping[str, Sequence[str]]) -> None:
@@ -164,10 +180,19 @@ class Deployment:
             raise CommandFailed(f"ansible-playbook {playbook}: exit {ran.exit}:\n{ran.said[-6000:]}")
         return ran
 
-    # The pair.
+    # The halves.
+
+    def versions(self) -> list[str]:
+        """What is installed on each half, and runs: they must be the same."""
+        installed = [
+            half.run("dpkg-query", "--show", "--showformat=${Version}", "rr-appliance")
+            for half in self.halves
+        ]
+        assert installed == [half.rrctl("status")["version"] for half in self.halves]
+        return installed
 
     def wait_whole(self, nodes: int, timeout: float = 60) -> None:
-        """Wait until both halves are well and have every node and ToR."""
+        """Wait until all halves are well and have every node and ToR."""
         for machine in self.halves:
             eventually(
                 lambda machine=machine: self._is_whole(machine, nodes),  # type: ignore[misc]

@@ -1,6 +1,6 @@
-"""What a deployed pair serves in the tests: a ToR and a node in each rack, with a session to either half."""
+"""What a deployment serves in the tests: a ToR and a node in each rack, with a session to every half."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from tests.lab.bird import BirdNode
@@ -46,12 +46,20 @@ class Fabric:
         eventually(gone, 20, "all of the stream is gone", seen=lambda: [tor.routes() for tor in self.tors])
 
     def wait_whole(self, timeout: float = 90) -> None:
-        """Wait until every session is up, both halves are content, and the ToRs have what they should."""
+        """Wait until every session is up, all halves are content, and the ToRs have what they should."""
         all_established(*self.tors, *self.nodes, timeout=timeout)
         self.pair.wait_whole(nodes=len(self.nodes), timeout=timeout)
         eventually(
             self.carries, timeout, "every ToR has its routes", seen=lambda: [t.routes() for t in self.tors]
         )
+
+    def marks(self, *, but: Sequence[str] = ()) -> dict[str, Mapping[str, str]]:
+        """Since when everybody's sessions are up, but those with some halves."""
+        everyone = (*self.tors, *self.nodes)
+        return {
+            peer.name: {remote: mark for remote, mark in peer.session_marks().items() if remote not in but}
+            for peer in everyone
+        }
 
     def carries(self) -> bool:
         """Tell whether every ToR's kernel has its rack's pods, and both paths of the VIP."""

@@ -2,45 +2,21 @@
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pytest
 
-from rr import __version__
-from tests.lab import Network, eventually
+from tests.lab import eventually
 from tests.lab.process import CommandFailed, run
-from tests.machines.conftest import NEXT
+from tests.machines.conftest import FLOATING
 from tests.machines.deployment import Deployment, Ran
-from tests.machines.fabric import PODS, STREAM, Fabric
+from tests.machines.fabric import PODS, Fabric
 from tests.machines.machine import Machine
-from tests.machines.packages import another
 
 pytestmark = [pytest.mark.root, pytest.mark.machine, pytest.mark.timeout(900)]
 
 
-FLOATING = "10.0.0.10"
 CONNECTIONS = 8
 """How many the firewall lets each address have (rr_appliance_connections)."""
-
-
-@pytest.fixture(scope="module")
-def pair(shared_net: Network, package: Path) -> Deployment:
-    """Two machines that had nothing, after `ansible-playbook site.yml`."""
-    made = Deployment(shared_net, package)
-    instances = made.group()["rr_appliance_instances"]
-    instances["main"]["floating"] = [FLOATING]
-    made.set_group(rr_appliance_instances=instances, rr_appliance_floating=f"{FLOATING}/12")
-    made.set_group(rr_appliance_floating_interface="eth0", rr_appliance_drain_wait=1)
-    made.set_allocations({"node-2": STREAM})
-    ran = made.must_play("site.yml")
-    assert set(ran.hosts) == {"rr-a", "rr-b"}
-    return made
-
-
-@pytest.fixture(scope="module")
-def fabric(pair: Deployment) -> Fabric:
-    return Fabric(pair)
 
 
 @pytest.fixture(autouse=True)
@@ -203,15 +179,6 @@ def test_keepalived_moves_the_floating_address_off_a_half_that_is_critical(fabri
     pair.machine(first).run("systemctl", "start", "rrd.service")
 
 
-def marks(fabric: Fabric, *, but: Sequence[str] = ()) -> dict[str, Mapping[str, str]]:
-    """Since when everybody's sessions are up, but those with some halves."""
-    everyone = (*fabric.tors, *fabric.nodes)
-    return {
-        peer.name: {remote: mark for remote, mark in peer.session_marks().items() if remote not in but}
-        for peer in everyone
-    }
-
-
 def test_another_password_of_a_rack_flaps_no_session(fabric: Fabric) -> None:
     """site.yml on one half, the nodes' side for it, then the other half: no other session notices it."""
     pair = fabric.pair
@@ -220,12 +187,12 @@ def test_another_password_of_a_rack_flaps_no_session(fabric: Fabric) -> None:
     with fabric.nothing_lost():
         for half in pair.halves:
             (address,) = half.host.addresses
-            before, others = marks(fabric), marks(fabric, but=[address])
+            before, others = fabric.marks(), fabric.marks(but=[address])
             pair.must_play("site.yml", "--limit", half.name)
-            assert marks(fabric) == before, "who is up stays up"
+            assert fabric.marks() == before, "who is up stays up"
             fabric.guarded.set_password(address, "another-password")
             fabric.wait_whole()
-            assert {**marks(fabric, but=[address])} == others
+            assert {**fabric.marks(but=[address])} == others
 
 
 def test_node_with_a_wrong_password_is_back_soon_after_it_is_right(fabric: Fabric) -> None:
@@ -277,7 +244,7 @@ def test_dead_node_is_gone_at_once_when_both_halves_are_told(fabric: Fabric) -> 
 
 def test_renewed_certificates_are_taken_into_use_without_a_session_moving(fabric: Fabric) -> None:
     """`rrctl pair certificates --renew` where the CA is, then site.yml: both halves have them, and reach each other."""
-    pair, before = fabric.pair, marks(fabric)
+    pair, before = fabric.pair, fabric.marks()
     old = {half.name: half.rrctl("pair")["certificate_ends"] for half in pair.halves}
     made = [sys.executable, "-m", "rr.cli", "pair", "certificates", "--names", "rr-a,rr-b", "--days", "400"]
     run([*made, "--renew", pair.inventory / "certificates"])
@@ -288,91 +255,7 @@ def test_renewed_certificates_are_taken_into_use_without_a_session_moving(fabric
         "they are in use",
     )
     fabric.wait_whole()
-    assert marks(fabric) == before
-
-
-def versions(pair: Deployment) -> list[str]:
-    """What is installed on each half, and runs: they must be the same."""
-    installed = [
-        half.run("dpkg-query", "--show", "--showformat=${Version}", "rr-appliance") for half in pair.halves
-    ]
-    assert installed == [half.rrctl("status")["version"] for half in pair.halves]
-    return installed
-
-
-def test_version_that_cannot_start_is_stopped_with_the_old_one_in_service(
-    fabric: Fabric, package: Path, tmp_path: Path
-) -> None:
-    """upgrade.yml ends at the first half, says how it left it, and rollback.yml brings that back; no route goes."""
-    pair = fabric.pair
-    broken = another(package, tmp_path, "98.0", daemon="raise SystemExit('broken')")
-    patience = {"rr_appliance_patience": 6, "rr_appliance_package": str(broken)}
-    with fabric.nothing_lost():
-        ran = pair.play("upgrade.yml", variables=patience)
-        assert ran.exit != 0
-        said = " ".join(ran.said.split())
-        assert 'rr-a: stopped at "Wait until it is ready". It was left with version 98.0' in said
-        assert "Meanwhile rr-b says: RR WARNING - " in said
-        assert "rollback.yml --limit rr-a" in said
-        assert pair.rr_b.rrctl("status")["version"] == __version__
-        assert [peer["state"] for peer in pair.rr_b.rrctl("peers") if peer["role"] != "pair"] == [
-            "established"
-        ] * 4
-        assert fabric.carries()
-        pair.must_play("rollback.yml")
-        fabric.wait_whole()
-    assert versions(pair) == [__version__, __version__]
-
-
-def test_version_that_refuses_the_configuration_is_stopped_before_anything_is_touched(
-    fabric: Fabric, package: Path, tmp_path: Path
-) -> None:
-    """The new version's own code validates rr.yaml of each half before the first one is taken out."""
-    pair, before = fabric.pair, marks(fabric)
-    picky = another(package, tmp_path, "97.0", validation="raise SystemExit('it wants more')")
-    ran = pair.play("upgrade.yml", variables={"rr_appliance_package": str(picky)})
-    assert ran.exit != 0
-    assert "Nothing was touched: version 97.0 refuses /etc/rr/rr.yaml of rr-a" in " ".join(ran.said.split())
-    assert (versions(pair), marks(fabric)) == ([__version__, __version__], before)
-
-
-def test_upgrade_under_load_costs_no_route_and_a_second_run_does_nothing(fabric: Fabric, newer: Path) -> None:
-    """Both halves in turn under a stream of announcements: no ToR drops a route that still exists."""
-    pair = fabric.pair
-    pair.set_group(rr_appliance_package=str(newer))
-    foretold = pair.must_play("upgrade.yml", "--check", "--diff")
-    assert foretold.said.count(f"would be drained, brought from version {__version__} to {NEXT}") == 2
-    assert versions(pair) == [__version__, __version__]
-    with fabric.nothing_lost(load=True):
-        pair.must_play("upgrade.yml")
-    fabric.wait_whole()
-    assert versions(pair) == [NEXT, NEXT]
-    assert pair.must_play("upgrade.yml").changed == 0
-
-
-def test_rollback_under_load_brings_the_version_before_back_and_costs_no_route(
-    fabric: Fabric, package: Path
-) -> None:
-    """rollback.yml: both halves in turn, to what each remembers; a second run does nothing."""
-    pair = fabric.pair
-    pair.set_group(rr_appliance_package=str(package))
-    with fabric.nothing_lost(load=True):
-        pair.must_play("rollback.yml")
-    fabric.wait_whole()
-    assert versions(pair) == [__version__, __version__]
-    assert pair.must_play("rollback.yml").changed == 0
-
-
-def test_upgrade_begins_nothing_while_a_half_complains(fabric: Fabric, newer: Path) -> None:
-    """A half that is drained by somebody: refused with check's own sentence before anything is touched."""
-    pair = fabric.pair
-    pair.rr_b.run("rrctl", "drain", "--wait", "0", timeout=60)
-    ran = pair.play("upgrade.yml", variables={"rr_appliance_package": str(newer)})
-    pair.rr_b.run("rrctl", "undrain")
-    assert ran.exit != 0
-    assert re.search(r"Nothing was touched: rr-b says RR WARNING - .*drained", " ".join(ran.said.split()))
-    fabric.wait_whole()
-    assert versions(pair) == [__version__, __version__]
+    assert fabric.marks() == before
 
 
 def test_host_that_is_replaced_is_a_half_again_by_site_alone(fabric: Fabric) -> None:

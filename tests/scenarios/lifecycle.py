@@ -133,6 +133,10 @@ def sessions(appliance: Appliance) -> dict[str, str]:
     return {p["address"]: p["since"] for p in appliance.rrctl("peers") if p["state"] == "established"}
 
 
+AFTERMATH = 2.5
+"""Seconds in which GoBGP may dial once more where both sides dialed at once, and reset what is up (docs/engine.md)."""
+
+
 @dataclass
 class Calm:
     """From its making on, remembers what peers had: no session may be reset, no route may be taken back."""
@@ -143,6 +147,12 @@ class Calm:
     lost_before: dict[Peer, int] = field(init=False)
 
     def __post_init__(self) -> None:
+        eventually(
+            lambda: min([peer.same_for() for peer in self.peers], default=AFTERMATH) >= AFTERMATH,
+            20,
+            "no session changes any more",
+            seen=lambda: {peer.name: dict(peer.session_marks()) for peer in self.peers},
+        )
         self.marks = {peer: dict(peer.session_marks()) for peer in self.peers}
         self.before = {peer: len(_prefixes(peer.removals)) for peer in self.peers}
         self.lost_before = {peer: len(_prefixes(peer.losses)) for peer in self.peers}

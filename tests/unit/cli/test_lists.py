@@ -161,7 +161,17 @@ def test_ipam_sources(rrd: Background, rrctl: Rrctl) -> None:
         "OUT",
         "ERROR",
     ]
-    assert lines[1].split()[:9] == ["kubernetes:prod", "kubernetes", "held", "30m00s", "2", "3", "0", "1", "2"]
+    assert lines[1].split()[:9] == [
+        "kubernetes:prod",
+        "kubernetes",
+        "held",
+        "30m00s",
+        "2",
+        "3",
+        "0",
+        "1",
+        "2",
+    ]
     assert lines[2].split()[3] == "-"
     assert lines[-3:] == ["Left out of kubernetes:prod:", "  a", "  b"]
     rows = json.loads(rrctl("ipam", "sources", "--output", "json").out)
