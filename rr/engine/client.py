@@ -4,7 +4,7 @@ GoBGP 4.8 can be crashed, or its filter opened, by requests that are merely wron
 Each method here checks its arguments first and raises `EngineRefused` instead of sending such a request.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TypeVar, cast
@@ -266,7 +266,7 @@ class Engine:
         request = pb.GetTableRequest(table_type=pb.TABLE_TYPE_GLOBAL, family=family)
         return (await self._call(self._stub.GetTable, request, BULK_DEADLINE)).num_path
 
-    async def watch(self, request: pb.WatchEventRequest) -> AsyncIterator[pb.WatchEventResponse]:
+    async def watch(self, request: pb.WatchEventRequest) -> AsyncGenerator[pb.WatchEventResponse, None]:
         """Yield the engine's events until the connection ends, which raises `EngineUnavailable`."""
         for table_filter in request.table.filters:
             if table_filter.peer_address:

@@ -36,6 +36,8 @@ START_PATIENCE = 20.0
 """Seconds that an engine has to answer after it was started."""
 SUBSCRIBED = 0.1
 """Seconds after which the engine has surely taken notice that we watch; it does not say so itself."""
+PAUSE = 0.3
+"""Seconds of silence after which an engine has said all that its peers had announced before."""
 PING_EVERY, PING_DEADLINE, PINGS_LOST = 2.0, 3.0, 3
 PINGS_LOST_RESTARTING = 12
 """So many where the engine takes peers back: it sends them all everything in one go, and answers nobody meanwhile."""
@@ -258,19 +260,24 @@ class InstanceRunner(Wants):
                 self.poke()
 
     async def _learn_what_was_before(self, engine: Engine) -> None:
-        """Learn an adopted engine's sessions, and what their peers announce and it rejects; the stream lacks both."""
+        """Learn an adopted engine's sessions, and what their peers announce and it rejects; the stream lacks both.
+
+        What was there comes in one go. That is over when nothing follows, or when a path does that the engine got after
+        it began: peers may go on sending without a pause.
+        """
         await asyncio.sleep(SUBSCRIBED)
         await sessions.take_census(self.view, engine, initial=True)
+        began = float("inf")
         with contextlib.suppress(TimeoutError):
-            stream = aiter(engine.watch(events.announced()))
-            try:
+            async with contextlib.aclosing(engine.watch(events.announced())) as stream:
                 while True:
-                    async with asyncio.timeout(0.3):
+                    async with asyncio.timeout(PAUSE):
                         message = await anext(stream)
+                    began = min(began, time.time())
                     for event in events.read(message):
+                        if isinstance(event, events.RouteSeen) and event.received > began:
+                            return
                         self.view.learn(event)
-            finally:
-                await stream.aclose()  # type: ignore[attr-defined]
 
     async def _ping(self, engine: Engine) -> None:
         """An engine that does not answer a cheap question, again and again, hangs; it is ended and replaced."""

@@ -153,6 +153,8 @@ class Deployment:
             **os.environ,
             "ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg"),
             "ANSIBLE_HOME": str(self.control.folder / "ansible"),
+            # Connections are kept by address, and other networks have the same ones.
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.control.folder / "cp"),
             "ANSIBLE_FORCE_COLOR": "0",
             "ANSIBLE_NOCOLOR": "1",
             "LC_ALL": "C.UTF-8",

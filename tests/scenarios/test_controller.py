@@ -14,6 +14,7 @@ import pytest
 from tests.lab import Network, all_established, eventually, never
 from tests.lab.gobgp import engine_environment
 from tests.lab.process import run
+from tests.lab.stream import Stream
 from tests.scenarios.lifecycle import (
     PODS,
     ROUTES,
@@ -31,6 +32,7 @@ from tests.scenarios.lifecycle import (
 pytestmark = pytest.mark.root
 
 MORE = "10.244.103.0/24"
+CHURN = tuple(f"10.245.{number}.0/24" for number in range(4))
 SPEAKER: Config = {"graceful_restart": {"restart_time": 20, "deferral_time": 10}}
 """Where an engine is new, FRR waits for as long as this to be dialed (docs/engine.md)."""
 
@@ -131,6 +133,23 @@ def test_allocations_that_changed_meanwhile_are_applied_when_it_is_back(fabric: 
         never(lambda: MORE in fabric.frr.routes(), 0.3, "engines follow the IPAM without the controller")
         fabric.appliance.start()
         tors_hold(fabric, ROUTES - {PODS["node-2"]} | {MORE})
+
+
+def test_a_controller_is_in_charge_at_once_although_routes_come_and_go_without_a_pause(fabric: Fabric) -> None:
+    """A node announces and withdraws five times a second for ever: a new rrd is ready, and revokes, all the same."""
+    known = allocations()
+    known["nodes"]["node-2"]["prefixes"] = []
+    with undisturbed(fabric, gone={PODS["node-2"], *CHURN}):
+        stream = Stream(fabric.nodes["node-3"], CHURN)
+        try:
+            end(fabric)
+            fabric.appliance.start(timeout=8)
+            fabric.appliance.set_allocations(known)
+            tors_hold(fabric, ROUTES - {PODS["node-2"]})
+            violation = {"node": "node-3", "reason": "not-allocated"}
+            eventually(lambda: fabric.appliance.violations(prefix=CHURN[0], **violation), 10, "it is seen")
+        finally:
+            stream.stop()
 
 
 def test_a_configuration_that_changed_meanwhile_is_applied_when_it_is_back(fabric: Fabric) -> None:
