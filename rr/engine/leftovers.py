@@ -26,15 +26,19 @@ async def take_back(
     engine: Engine, prefixes: Collection[Network], receivers: Iterable[Address], refresh: Refresh
 ) -> None:
     """Have `receivers` told that what they were sent of `prefixes`, and is no more, is gone."""
-    families = [FAMILIES[f"ipv{version}"] for version in {prefix.version for prefix in prefixes}]
     try:
         for prefix in prefixes:
             for identifier in range(1, IDENTIFIERS + 1):
                 await engine.add_own_path(_path(prefix, identifier))
         await refresh(receivers)
     finally:
-        for family in families:
-            await engine.delete_own_paths(family)
+        await clear(engine)
+
+
+async def clear(engine: Engine) -> None:
+    """Remove all paths of our own; an rrd that was killed may have left some."""
+    for family in FAMILIES.values():
+        await engine.delete_own_paths(family)
 
 
 def _path(prefix: Network, identifier: int) -> pb.Path:

@@ -15,7 +15,7 @@ import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from rr.continuity.roster import Roster
-from rr.engine import events
+from rr.engine import events, leftovers
 from rr.engine.client import Engine
 from rr.engine.process import EngineProcess, Program, version_of
 from rr.engine.reconcile import NeedsRestart, Reconciler
@@ -146,6 +146,7 @@ class InstanceRunner(Wants):
                 tasks.create_task(self._watch(engine, stormy=cold and storm.expected(self.view)))
                 tasks.create_task(self._ping(engine))
                 if not fresh:
+                    await leftovers.clear(engine)
                     await self._learn_what_was_before(engine)
                     self.continuity.go_on(restarting=await reconciler.restarting())
                 tasks.create_task(upkeep.keep())

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
+from rr.engine import leftovers, reconcile, speaker
 from rr.engine import policy as encode
-from rr.engine import reconcile, speaker
 from rr.engine.client import EXPORT, IMPORT, Engine
 from rr.engine.pb import gobgp_pb2 as pb
 from rr.engine.process import Program
 from rr.engine.reconcile import NeedsRestart, Outcome, Reconciler
-from rr.engine.speaker import NOBODY
+from rr.engine.speaker import FAMILIES, NOBODY
 from rr.errors import EngineRefused
 from rr.instance import runner, upkeep
 from rr.policy.model import NOTHING, PolicySet
@@ -376,6 +376,29 @@ async def test_an_engine_that_takes_nodes_back_may_be_silent_for_longer(
         assert [text for text in reflector.sentences("engine") if "hangs: no answer to" in text] == [
             "the engine of main hangs: no answer to 6 pings"
         ]
+
+
+async def test_a_runner_that_comes_later_removes_what_one_that_was_killed_left(
+    short_dir: Path, program: Program
+) -> None:
+    """Paths of our own, which take the place of others for a moment, stay where rrd ends in that moment."""
+    async with reflecting(loopback_instance(), short_dir, program, OWNED) as first:
+        engine = first.runner.engine
+        assert engine is not None
+        for prefix in ("10.244.1.0/24", "fd00:1::/64"):
+            await engine.add_own_path(leftovers._path(ip_network(prefix), 1))
+        first.task.cancel()
+        await asyncio.gather(first.task, return_exceptions=True)
+        second = Reflector(first.instance, short_dir, program)
+        try:
+            second.allocate(OWNED)
+            await second.applied()
+            assert second.runner.engine is not None
+            counts = [await second.runner.engine.count_paths(family) for family in FAMILIES.values()]
+            assert counts == [0, 0]
+        finally:
+            second.task.cancel()
+            await asyncio.gather(second.task, return_exceptions=True)
 
 
 async def test_a_runner_that_comes_later_adopts_the_engine_and_its_sessions(

@@ -58,3 +58,9 @@ def pair(shared_net: Network, package: Path) -> Deployment:
 @pytest.fixture(scope="module")
 def fabric(pair: Deployment) -> Fabric:
     return Fabric(pair)
+
+
+@pytest.fixture
+def whole(fabric: Fabric) -> None:
+    """A test that uses it begins with a deployment that carries everything."""
+    fabric.wait_whole()

@@ -39,6 +39,17 @@ class Ran(NamedTuple):
     def changed(self) -> int:
         return sum(counts["changed"] for counts in self.hosts.values())
 
+    @property
+    def changed_tasks(self) -> list[tuple[str, str]]:
+        """Which tasks changed something where, in their order."""
+        found, task = [], ""
+        for line in self.said.splitlines():
+            if started := re.match(r"(?:TASK|RUNNING HANDLER) \[(.*)\]", line):
+                task = started[1]
+            elif host := re.match(r"changed: \[(\S+?)\]", line):
+                found.append((task, host[1]))
+        return found
+
 
 class Deployment:
     """Bare machines, rr-a and rr-b or rr-a alone, and a host `control` that reaches them; nothing is installed yet.

@@ -14,7 +14,12 @@ from tests.machines.deployment import Deployment
 from tests.machines.fabric import STREAM, Fabric
 from tests.machines.machine import Machine
 
-pytestmark = [pytest.mark.root, pytest.mark.machine, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.machine,
+    pytest.mark.timeout(900),
+    pytest.mark.usefixtures("whole"),
+]
 
 ARCHIVE = "/srv/archive"
 """An operator's own, on the machine itself: packages, and apt's list of them (deb822, one flat folder)."""
@@ -33,11 +38,6 @@ def alone(shared_net: Network, package: Path) -> Deployment:
 @pytest.fixture(scope="module")
 def fabric(alone: Deployment) -> Fabric:
     return Fabric(alone)
-
-
-@pytest.fixture(autouse=True)
-def _whole(fabric: Fabric) -> None:
-    fabric.wait_whole()
 
 
 def offer(machine: Machine, packages: Sequence[Path]) -> None:

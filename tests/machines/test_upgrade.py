@@ -11,16 +11,15 @@ from tests.machines.conftest import NEXT
 from tests.machines.fabric import Fabric
 from tests.machines.packages import another
 
-pytestmark = [pytest.mark.root, pytest.mark.machine, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.machine,
+    pytest.mark.timeout(900),
+    pytest.mark.usefixtures("whole"),
+]
 SHORT = {"rr_appliance_patience": 6}
 """Seconds that playbooks wait for what does not come."""
 OBSTACLE = "/etc/systemd/system/rrd.service.d/obstacle.conf"
-
-
-@pytest.fixture(autouse=True)
-def _whole(fabric: Fabric) -> None:
-    """Every test begins with a pair that carries everything."""
-    fabric.wait_whole()
 
 
 def test_version_that_cannot_start_is_stopped_with_the_old_one_in_service(

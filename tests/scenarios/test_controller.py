@@ -135,7 +135,9 @@ def test_allocations_that_changed_meanwhile_are_applied_when_it_is_back(fabric: 
         tors_hold(fabric, ROUTES - {PODS["node-2"]} | {MORE})
 
 
-def test_a_controller_is_in_charge_at_once_although_routes_come_and_go_without_a_pause(fabric: Fabric) -> None:
+def test_a_controller_is_in_charge_at_once_although_routes_come_and_go_without_a_pause(
+    fabric: Fabric,
+) -> None:
     """A node announces and withdraws five times a second for ever: a new rrd is ready, and revokes, all the same."""
     known = allocations()
     known["nodes"]["node-2"]["prefixes"] = []
