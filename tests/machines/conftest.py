@@ -1,5 +1,6 @@
 """Fixtures of the machines' tests."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from tests.machines import packages
 from tests.machines.base import base
 from tests.machines.deployment import Deployment
 from tests.machines.fabric import STREAM, Fabric
+from tests.once import once
+from tests.packaging.conftest import build
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,9 +26,11 @@ def _can_boot() -> None:
 
 
 @pytest.fixture(scope="session")
-def package() -> Path:
-    """The Debian package of these sources, built once."""
-    return packages.package()
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Debian package of these sources; RR_PACKAGE names one that is built already."""
+    if already := os.environ.get("RR_PACKAGE"):
+        return Path(already)
+    return once(tmp_path_factory, "package", build)
 
 
 NEXT = "99.0"
@@ -35,7 +40,7 @@ NEXT = "99.0"
 @pytest.fixture(scope="session")
 def newer(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A newer version of it."""
-    return packages.another(package, tmp_path_factory.mktemp("newer"), NEXT)
+    return once(tmp_path_factory, "newer", lambda folder: packages.another(package, folder, NEXT))
 
 
 FLOATING = "10.0.0.10"

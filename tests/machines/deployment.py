@@ -23,7 +23,7 @@ ANSIBLE = ROOT / "ansible"
 PROGRAMS = Path(sys.prefix) / "ansible" / "bin"
 """Where `make test` puts ansible: in an environment of its own."""
 
-PLAYBOOK_SECONDS = 400
+PLAYBOOK_SECONDS = 600
 RECAP = re.compile(r"^(\S+)\s+: (ok=.*)$", re.MULTILINE)
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 

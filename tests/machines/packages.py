@@ -1,21 +1,12 @@
-"""The package of the appliance for machines to install, and other versions of it to upgrade to."""
+"""Other versions of the appliance's package, to upgrade to."""
 
-import os
 import re
 import tempfile
 from pathlib import Path
 
 from tests.lab.process import run
-from tests.packaging.conftest import built
 
 PACK_SECONDS = 120
-
-
-def package() -> Path:
-    """The package of the sources as they are, built once for all tests; RR_PACKAGE names one that is built already."""
-    if already := os.environ.get("RR_PACKAGE"):
-        return Path(already)
-    return built()
 
 
 def another(package: Path, folder: Path, version: str, *, daemon: str = "", validation: str = "") -> Path:

@@ -1,14 +1,12 @@
 """The Debian package, built once for all tests."""
 
-import atexit
-import functools
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
+
+from tests.once import once
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,17 +23,9 @@ def build(folder: Path, *options: str) -> Path:
     return Path(ran.stdout.strip())
 
 
-@functools.cache
-def built(*options: str) -> Path:
-    """The package of the sources, built once for whoever asks, and gone when the tests end."""
-    folder = tempfile.mkdtemp(prefix="rr-package-")
-    atexit.register(shutil.rmtree, folder)
-    return build(Path(folder), *options)
-
-
 @pytest.fixture(scope="session")
-def package() -> Path:
-    return built()
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return once(tmp_path_factory, "package", build)
 
 
 @pytest.fixture(scope="session")
