@@ -145,3 +145,13 @@ def test_check_playbook_says_how_both_halves_are(pair: Deployment) -> None:
     assert ran.exit != 0
     assert ran.hosts["rr-a"]["failed"] == 0
     assert re.search(r"rr-b: RR CRITICAL - .*rrd", ran.said)
+
+
+def test_host_that_is_replaced_is_a_half_again_by_site_alone(fabric: Fabric) -> None:
+    """Another machine with the old one's name and addresses, and an empty disk: site.yml for it, and no route goes."""
+    pair = fabric.pair
+    with fabric.nothing_lost():
+        pair.replace("rr-b")
+        pair.must_play("site.yml", "--limit", "rr-b")
+        fabric.wait_whole()
+    assert pair.must_play("check.yml").said.count("RR OK - ") == 2
