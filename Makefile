@@ -16,8 +16,8 @@ PROTO  := $(wildcard rr/engine/proto/api/*.proto)
 # What writes the generated parts of docs/, each started with that directory.
 REFERENCE := $(wildcard rr/*/reference.py tests/*/reference.py)
 ARGS   ?=
-# Most tests wait for somebody else most of the time, so four files of them run beside each other, on two cores too.
-WORKERS ?= 4
+# Most tests wait for somebody else most of the time, so three files of them run beside each other, on two cores too.
+WORKERS ?= 3
 PYTEST  = $(ENGINE) $(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
