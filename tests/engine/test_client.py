@@ -19,6 +19,7 @@ from rr.engine.process import EngineProcess
 from rr.errors import EngineRefused, EngineUnavailable
 from rr.policy.model import PrefixMatch
 from tests.engine.conftest import free_port
+from tests.engine.speaker import eventually
 
 NODE = ip_address("127.2.1.11")
 NOWHERE = ip_network("127.2.9.0/24")
@@ -141,6 +142,12 @@ async def test_an_engine_that_comes_within_the_patience_is_reached(
     await engine.close()
 
 
+def stopped(pid: int) -> bool:
+    """Whether each thread of a process is in state T (proc(5), /proc/pid/stat)."""
+    stats = [task.read_text() for task in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+
 async def test_a_hung_engine_is_unavailable_after_the_deadline(
     engine: Engine, engine_process: EngineProcess
 ) -> None:
@@ -148,6 +155,8 @@ async def test_a_hung_engine_is_unavailable_after_the_deadline(
     pid = engine_process.pid()
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
+    # The signal is on its way for a moment, thread by thread.
+    await eventually(lambda: stopped(pid), "all of its threads have stopped")
     began = time.monotonic()
     with pytest.raises(EngineUnavailable, match="deadline_exceeded"):
         await engine.ping(deadline=0.5)

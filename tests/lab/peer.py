@@ -340,5 +340,3 @@ def all_established(*peers: Peer, timeout: float = 20.0) -> None:
         f"sessions up at {', '.join(peer.name for peer in peers)}",
         seen=lambda: {peer.name: dict(peer.session_states()) for peer in peers},
     )
-    for peer in peers:
-        peer.same_for()
