@@ -3,7 +3,8 @@
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -378,6 +379,21 @@ async def test_an_engine_that_takes_nodes_back_may_be_silent_for_longer(
         ]
 
 
+@asynccontextmanager
+async def coming_later(first: Reflector, run_dir: Path, program: Program) -> AsyncIterator[Reflector]:
+    """End a runner, and begin another one with the engine that it leaves."""
+    first.task.cancel()
+    await asyncio.gather(first.task, return_exceptions=True)
+    second = Reflector(first.instance, run_dir, program)
+    try:
+        second.allocate(OWNED)
+        await second.applied()
+        yield second
+    finally:
+        second.task.cancel()
+        await asyncio.gather(second.task, return_exceptions=True)
+
+
 async def test_a_runner_that_comes_later_removes_what_one_that_was_killed_left(
     short_dir: Path, program: Program
 ) -> None:
@@ -387,18 +403,10 @@ async def test_a_runner_that_comes_later_removes_what_one_that_was_killed_left(
         assert engine is not None
         for prefix in ("10.244.1.0/24", "fd00:1::/64"):
             await engine.add_own_path(leftovers._path(ip_network(prefix), 1))
-        first.task.cancel()
-        await asyncio.gather(first.task, return_exceptions=True)
-        second = Reflector(first.instance, short_dir, program)
-        try:
-            second.allocate(OWNED)
-            await second.applied()
+        async with coming_later(first, short_dir, program) as second:
             assert second.runner.engine is not None
             counts = [await second.runner.engine.count_paths(family) for family in FAMILIES.values()]
             assert counts == [0, 0]
-        finally:
-            second.task.cancel()
-            await asyncio.gather(second.task, return_exceptions=True)
 
 
 async def test_a_runner_that_comes_later_adopts_the_engine_and_its_sessions(
@@ -408,12 +416,7 @@ async def test_a_runner_that_comes_later_adopts_the_engine_and_its_sessions(
         tor, node = await both_up(first)
         node.announce(POD_2)
         await eventually(first.runner.view.violations.rows, "the stolen prefix is seen")
-        first.task.cancel()
-        await asyncio.gather(first.task, return_exceptions=True)
-        second = Reflector(first.instance, short_dir, program)
-        try:
-            second.allocate(OWNED)
-            await second.applied()
+        async with coming_later(first, short_dir, program) as second:
             assert any("engine adopted" in text for text in second.sentences("engine"))
             assert second.sentences("policy") == []
             await eventually(second.runner.view.violations.rows, "it learns what was rejected before it came")
@@ -421,9 +424,6 @@ async def test_a_runner_that_comes_later_adopts_the_engine_and_its_sessions(
             assert not tor.closed.is_set()
             assert not node.closed.is_set()
             assert set(tor.held()) == {POD_1}
-        finally:
-            second.task.cancel()
-            await asyncio.gather(second.task, return_exceptions=True)
 
 
 async def test_tampering_is_found_by_the_next_audit_while_it_runs(

@@ -382,13 +382,18 @@ async def test_of_an_observed_rack_it_is_said_what_would_be_rejected_and_what_en
     assert appliance.difference(strict).resets == ()
 
 
+async def looked_after(appliance: Appliance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin to look after its instances, without engines."""
+    monkeypatch.setattr(InstanceRunner, "run", lambda runner: asyncio.sleep(60))
+    appliance.start_instances()
+    await asyncio.sleep(0)
+
+
 async def test_a_task_that_ends_although_nobody_let_it_go_is_a_fault_however_it_ends(
     appliance: Appliance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also one that was cancelled: an instance that nobody looks after must not look like one that is well."""
-    monkeypatch.setattr(InstanceRunner, "run", lambda runner: asyncio.sleep(60))
-    appliance.start_instances()
-    await asyncio.sleep(0)
+    await looked_after(appliance, monkeypatch)
     appliance.tasks["main"].cancel()
     with pytest.raises(RRError, match="the work on instance main ended, and nobody asked for it"):
         await asyncio.wait_for(appliance.failed, 5)
@@ -397,9 +402,7 @@ async def test_a_task_that_ends_although_nobody_let_it_go_is_a_fault_however_it_
 async def test_instances_that_are_let_go_are_no_fault(
     appliance: Appliance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(InstanceRunner, "run", lambda runner: asyncio.sleep(60))
-    appliance.start_instances()
-    await asyncio.sleep(0)
+    await looked_after(appliance, monkeypatch)
     await appliance.stop_instances(engines=False)
     await asyncio.sleep(0)
     assert not appliance.failed.done()
