@@ -314,11 +314,11 @@ class _Build:
         yield Statement("own", Action.ACCEPT, own=True)
 
     def mark_vips(self) -> Iterator[Statement]:
+        """Also while there are none: the first VIP is then an edit too."""
         for version in self.versions:
             hosts = frozenset(PrefixMatch.hosts_of(p) for p in self.pools() if p.version == version)
-            if hosts:
-                prefixes = self.prefixes(f"vips/{version}", hosts)
-                yield Statement(f"{MARKS}{version}", Action.CONTINUE, prefixes=prefixes, add_community=VIP)
+            prefixes = self.prefixes(f"vips/{version}", hosts)
+            yield Statement(f"{MARKS}{version}", Action.CONTINUE, prefixes=prefixes, add_community=VIP)
 
     def pools(self) -> Iterator[Network]:
         for pool in self.allocations.vips:
@@ -354,13 +354,11 @@ class _Build:
     def open_vips(self) -> Iterator[Statement]:
         """Let every node announce from the pools that are open to all: one set that they share, for each family.
 
-        A VIP more or less is then an edit of that set, and not of every node's. It comes after what nodes own: a path
-        of theirs never gets here.
+        A VIP more or less is then an edit of that set, and not of every node's; also the first one, so the set is there
+        while it is empty. It comes after what nodes own: a path of theirs never gets here.
         """
         for version in self.versions:
             pools = frozenset(p for p in self.allocations.index.open_to_all if p.version == version)
-            if not pools:
-                continue
             self.prefixes(f"{OPEN}{version}", frozenset(map(PrefixMatch.hosts_of, pools)))
             for piece in self.pieces:
                 yield from piece.open.get(version, ())

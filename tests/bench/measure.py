@@ -19,13 +19,25 @@ from tests.bench.fleet import Fleet, Speaker
 from tests.bench.process import BenchError, Memory, cpu_seconds, memory, wait_until_free
 from tests.bench.restart import Restart, measure_restart
 from tests.bench.systems import System
-from tests.bench.topology import ANNOUNCE_SLOT, ASN, BASE_SLOTS, GRANT_SLOT, REFLECTOR, TORS, Node, Topology
+from tests.bench.topology import (
+    ANNOUNCE_SLOT,
+    ASN,
+    AT_FIRST,
+    BASE_SLOTS,
+    GRANT_SLOT,
+    REFLECTOR,
+    TORS,
+    VIP_PATHS,
+    Allocated,
+    Node,
+    Topology,
+)
 
 RESTART_TIME = 120
 """Graceful restart time (seconds) that every speaker offers."""
 STALLED = 4.0
 """Seconds without news at the ToRs after which what they still miss is called missing."""
-LATECOMERS, RESENT = 5.0, 120.0
+LATECOMERS, RESENT = 5.0, 300.0
 """Seconds that nodes are given for what they still miss when all is quiet: for what may just be late, and where the
 system sends nodes their routes again, slowly."""
 GLANCE, QUIET, BUSY = 0.1, 1.0, 0.15
@@ -72,6 +84,10 @@ class Measurement:
     announce_ms: list[float] = field(default_factory=list)
     grant_ms: list[float] = field(default_factory=list)
     revoke_ms: list[float] = field(default_factory=list)
+    leave_ms: list[float] = field(default_factory=list)
+    join_ms: list[float] = field(default_factory=list)
+    open_ms: list[float] = field(default_factory=list)
+    close_ms: list[float] = field(default_factory=list)
     check_ms: list[float] = field(default_factory=list)
     redials: int = 0
     missing_at_tors: int = 0
@@ -137,12 +153,16 @@ class Run:
                 self._announce(result)
                 self._grant(result)
                 self._revoke(result)
+                self._leave_and_join(result)
+                self._open(result)
+                self._close(result)
                 self._check(result)
                 self._idle(result)
         finally:
             result.redials = self._fleet.redials
-            asked_for = len(result.revoke_ms) * len(self._ribs)
-            result.withdrawals = sum(rib.withdrawals for rib in self._ribs) - asked_for
+            asked_for = len(result.revoke_ms) + len(result.close_ms) * self._vip_paths
+            asked_for += len(result.leave_ms) * len(BASE_SLOTS)
+            result.withdrawals = sum(rib.withdrawals for rib in self._ribs) - asked_for * len(self._ribs)
             result.faults += [f"{count} x {reason}" for reason, count in self._fleet.errors.items()]
             gc.enable()
         if self._scope.restart:
@@ -274,27 +294,65 @@ class Run:
                 result.faults.append(
                     f"{node.prefix(GRANT_SLOT)} of {node.name} reached a ToR before it was allocated"
                 )
-        granted = frozenset[str]()
+        grown = frozenset[str]()
         for node in self._topology.growers:
-            granted |= {node.name}
-            took = self._reallocate(granted, node.prefix(GRANT_SLOT), self._until_tors_hold)
+            grown |= {node.name}
+            took = self._reallocate(Allocated(grown), node.prefix(GRANT_SLOT), self._until_tors_hold)
             result.grant_ms.append(took)
 
     def _revoke(self, result: Measurement) -> None:
         """One after the other the prefixes are taken away again, and their nodes go on announcing them."""
         if not self._system.has_owners:
             return
-        granted = frozenset(node.name for node in self._topology.growers)
+        grown = frozenset(node.name for node in self._topology.growers)
         for node in self._topology.growers:
-            granted -= {node.name}
-            took = self._reallocate(granted, node.prefix(GRANT_SLOT), self._until_tors_lack)
+            grown -= {node.name}
+            took = self._reallocate(Allocated(grown), node.prefix(GRANT_SLOT), self._until_tors_lack)
             result.revoke_ms.append(took)
 
+    def _leave_and_join(self, result: Measurement) -> None:
+        """One node after the other is taken out of the allocations, and put in again; its session stays."""
+        if not self._system.has_owners:
+            return
+        for node in self._topology.leavers:
+            gone, last = Allocated(absent=frozenset({node.name})), node.prefix(BASE_SLOTS[-1])
+            result.leave_ms.append(self._reallocate(gone, last, self._until_tors_lack))
+            result.join_ms.append(self._reallocate(AT_FIRST, last, self._until_tors_hold))
+
+    def _open(self, result: Measurement) -> None:
+        """A few nodes announce VIPs that nobody may; then one after the other they are opened to every node."""
+        if not self._system.has_owners:
+            return
+        for vip in self._topology.vips:
+            for node in self._topology.vip_announcers(vip):
+                self._fleet.announce(self._nodes[node.name], wire.announcement([vip], node.address))
+        self._fleet.pause(1.0)
+        early = [vip for vip in self._topology.vips if any(vip in rib for rib in self._ribs)]
+        result.faults += [f"{vip} reached a ToR before it was opened" for vip in early]
+        opened = frozenset[IPv4Network]()
+        for vip in self._topology.vips:
+            opened |= {vip}
+            result.open_ms.append(self._reallocate(Allocated(vips=opened), vip, self._until_tors_hold_all))
+
+    def _close(self, result: Measurement) -> None:
+        """One after the other the VIPs are closed again, and their nodes go on announcing them."""
+        if not self._system.has_owners:
+            return
+        opened = frozenset(self._topology.vips)
+        for vip in self._topology.vips:
+            opened -= {vip}
+            result.close_ms.append(self._reallocate(Allocated(vips=opened), vip, self._until_tors_lack))
+
+    @property
+    def _vip_paths(self) -> int:
+        """How many paths of a VIP each ToR is sent."""
+        return min(VIP_PATHS, self._topology.nodes, self._topology.add_paths or 1)
+
     def _reallocate(
-        self, granted: frozenset[str], prefix: IPv4Network, wait: Callable[[IPv4Network, float], float]
+        self, allocated: Allocated, prefix: IPv4Network, wait: Callable[[IPv4Network, float], float]
     ) -> float:
         """Milliseconds from a change of the allocations until both ToRs know what it means for the prefix."""
-        change = self._system.allocate(granted)
+        change = self._system.allocate(allocated)
         assert change is not None
         self._fleet.pause(BETWEEN_TRIALS)
         worker = threading.Thread(target=change)
@@ -323,6 +381,14 @@ class Run:
             raise BenchError(f"{prefix} did not reach both ToRs within {TRIAL_TIMEOUT:.0f} s")
         arrived = [rib.when(prefix) or 0.0 for rib in self._ribs]
         return (max(arrived) - since) * 1000
+
+    def _until_tors_hold_all(self, vip: IPv4Network, since: float) -> float:
+        """Milliseconds from `since` until the later of the two ToRs had every path of the VIP."""
+        if not self._fleet.run(
+            lambda: all(rib.paths(vip) >= self._vip_paths for rib in self._ribs), TRIAL_TIMEOUT
+        ):
+            raise BenchError(f"not all of {vip} reached both ToRs within {TRIAL_TIMEOUT:.0f} s")
+        return (time.monotonic() - since) * 1000
 
     def _until_tors_lack(self, prefix: IPv4Network, since: float) -> float:
         """Milliseconds from `since` until the later of the two ToRs had lost the prefix."""

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network
 
 from tests.bench import wire
 
-ONE_PATH: set[bytes] = set()
+ONE_PATH: set[bytes] = {b""}
 """Shared by all prefixes that came without a path identifier: thousands of sets would be all the memory."""
 
 Paths = dict[bytes, set[bytes]]
@@ -106,6 +106,10 @@ class Rib:
             if prefix not in self._fresh and prefix not in self._stale:
                 self.removals[why] += 1
                 self._departed[prefix] = now
+
+    def paths(self, prefix: IPv4Network) -> int:
+        """How many paths of the prefix came in the present session."""
+        return len(self._fresh.get(wire.nlri(prefix), ()))
 
     def when(self, prefix: IPv4Network) -> float | None:
         """When the prefix came in the present session (time.monotonic), None if it has not."""

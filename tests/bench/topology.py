@@ -2,7 +2,8 @@
 
 Every node owns a block of eight /24s out of 10.128.0.0/9. It announces the first two as its pod prefixes (no
 VIPs: two pod prefixes a node are the same work for all systems). The third is what a few nodes announce later
-(announce latency); the fourth is what a few nodes announce without owning it, until the allocations change.
+(announce latency); the fourth is what a few nodes announce without owning it, until the allocations change. A VIP is
+announced by five nodes, and closed until the allocations open it to every node.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network
+from itertools import islice
 from typing import Literal
 
 ASN = 64512
@@ -18,6 +20,7 @@ TORS = (IPv4Address("10.1.1.1"), IPv4Address("10.1.1.2"))
 LOCAL_ROUTES = (IPv4Network("10.1.0.0/16"), IPv4Network("10.2.0.0/15"))
 NODE_SPACE = IPv4Network("10.2.0.0/15")
 POD_SPACE = IPv4Network("10.128.0.0/9")
+VIP_SPACE = IPv4Network("10.100.0.0/24")
 DEFERRAL = 30
 """Seconds that a restarted speaker waits at most for what its peers announce, before it sends them anything."""
 SLOTS_PER_NODE = 8
@@ -25,6 +28,9 @@ MAX_NODES = (1 << 15) // SLOTS_PER_NODE
 BASE_SLOTS = (0, 1)
 ANNOUNCE_SLOT = 2
 GRANT_SLOT = 3
+MOST_VIPS = MOST_LEAVERS = 10
+VIP_PATHS = 5
+"""Nodes that announce one VIP."""
 
 ReflectNodes = Literal["rack", "none"]
 
@@ -55,6 +61,21 @@ class Rack:
     @property
     def name(self) -> str:
         return f"rack-{self.number + 1}"
+
+
+@dataclass(frozen=True, slots=True)
+class Allocated:
+    """What is allocated beyond what every node announces from the start."""
+
+    grown: frozenset[str] = frozenset()
+    """The nodes that own their fourth prefix."""
+    absent: frozenset[str] = frozenset()
+    """The nodes that are not there, with whatever they own."""
+    vips: frozenset[IPv4Network] = frozenset()
+    """The VIPs that every node may announce."""
+
+
+AT_FIRST = Allocated()
 
 
 @dataclass(frozen=True)
@@ -100,22 +121,40 @@ class Topology:
         """Nodes that announce one prefix more than they own, until the allocations grow."""
         return self._spread(offset=1)
 
+    @cached_property
+    def leavers(self) -> tuple[Node, ...]:
+        """Nodes that are taken out of the allocations, and are put in again."""
+        return self._spread(offset=1)[:MOST_LEAVERS]
+
     def _spread(self, offset: int) -> tuple[Node, ...]:
         count = min(self.trials, len(self.all_nodes) // 2)
         step = len(self.all_nodes) // count if count else 1
         return tuple(self.all_nodes[i * step + offset] for i in range(count))
 
     @cached_property
+    def vips(self) -> tuple[IPv4Network, ...]:
+        """The VIPs that are opened to every node during the measurement."""
+        hosts = (IPv4Network(host) for host in VIP_SPACE.hosts())
+        return tuple(islice(hosts, min(self.trials, MOST_VIPS)))
+
+    def vip_announcers(self, vip: IPv4Network) -> tuple[Node, ...]:
+        """Whom the VIP comes from, in racks of their own where there are as many."""
+        count, number = min(VIP_PATHS, self.nodes), self.vips.index(vip)
+        return tuple(self.all_nodes[(i * self.nodes // count + number) % self.nodes] for i in range(count))
+
+    @cached_property
     def expected(self) -> frozenset[IPv4Network]:
         """What both ToRs hold at convergence."""
         return frozenset(node.prefix(slot) for node in self.all_nodes for slot in BASE_SLOTS)
 
-    def owned(self, node: Node, granted: frozenset[str] = frozenset()) -> tuple[IPv4Network, ...]:
-        """The prefixes allocated to a node, with its fourth slot too once it is in `granted`."""
+    def owned(self, node: Node, allocated: Allocated = AT_FIRST) -> tuple[IPv4Network, ...]:
+        """The prefixes allocated to a node alone."""
+        if node.name in allocated.absent:
+            return ()
         slots = [*BASE_SLOTS]
         if node in self.announcers:
             slots.append(ANNOUNCE_SLOT)
-        if node.name in granted:
+        if node.name in allocated.grown:
             slots.append(GRANT_SLOT)
         return tuple(node.prefix(slot) for slot in slots)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from tests.bench.topology import Topology
+from tests.bench.topology import Allocated, Topology
 
 
 class System(Protocol):
@@ -40,8 +40,8 @@ class System(Protocol):
     def controller(self) -> Sequence[int]:
         """Process ids of whatever steers the speaker; empty if nothing does."""
 
-    def allocate(self, granted: frozenset[str]) -> Callable[[], None] | None:
-        """Prepare to have exactly these nodes own their fourth prefix; calling the result is the change itself.
+    def allocate(self, allocated: Allocated) -> Callable[[], None] | None:
+        """Prepare to have exactly this allocated beyond the start; calling the result is the change itself.
 
         None: this system has no owners.
         """

@@ -16,7 +16,7 @@ import yaml
 
 from tests.bench import process
 from tests.bench.systems.gobgp import find_gobgpd
-from tests.bench.topology import ASN, DEFERRAL, REFLECTOR, TORS, Topology
+from tests.bench.topology import ASN, AT_FIRST, DEFERRAL, REFLECTOR, TORS, Allocated, Topology
 
 
 class Appliance:
@@ -54,7 +54,7 @@ class Appliance:
     def _source(self, topology: Topology, folder: Path) -> Mapping[str, object]:
         """Have allocations ready, and say where: the source in rr.yaml."""
         self._allocations = folder / "allocations.yaml"
-        self._allocations.write_text(allocations(topology, frozenset()))
+        self._allocations.write_text(allocations(topology, AT_FIRST))
         return {"type": "file", "path": str(self._allocations)}
 
     def restart(self) -> None:
@@ -81,10 +81,10 @@ class Appliance:
     def controller(self) -> Sequence[int]:
         return [self._process.pid] if self._process else []
 
-    def allocate(self, granted: frozenset[str]) -> Callable[[], None] | None:
+    def allocate(self, allocated: Allocated) -> Callable[[], None] | None:
         """A new allocations file beside the old one; the change is the rename."""
         fresh = self._allocations.with_suffix(".new")
-        fresh.write_text(allocations(self._topology, granted))
+        fresh.write_text(allocations(self._topology, allocated))
         return lambda: os.replace(fresh, self._allocations)
 
     def check_command(self) -> Sequence[str] | None:
@@ -152,10 +152,14 @@ def configuration(topology: Topology, folder: Path, source: Mapping[str, object]
     }
 
 
-def allocations(topology: Topology, granted: frozenset[str]) -> str:
+def allocations(topology: Topology, allocated: Allocated) -> str:
     """The text of allocations.yaml."""
     lines = ["nodes:"]
     for node in topology.all_nodes:
-        prefixes = ", ".join(map(str, topology.owned(node, granted)))
+        if node.name in allocated.absent:
+            continue
+        prefixes = ", ".join(map(str, topology.owned(node, allocated)))
         lines += [f"  {node.name}:", f"    addresses: [{node.address}]", f"    prefixes: [{prefixes}]"]
+    lines += ["vips:"] * bool(allocated.vips)
+    lines += [f"  - {{prefixes: [{vip}]}}" for vip in sorted(allocated.vips)]
     return "\n".join(lines) + "\n"

@@ -15,7 +15,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.bench import process
-from tests.bench.topology import ASN, DEFERRAL, REFLECTOR, TORS, Node, Rack, Topology
+from tests.bench.topology import (
+    ASN,
+    AT_FIRST,
+    DEFERRAL,
+    REFLECTOR,
+    TORS,
+    VIP_SPACE,
+    Allocated,
+    Node,
+    Rack,
+    Topology,
+)
 
 NEWLINE = "\n"  # no backslash may stand inside an f-string expression before Python 3.12
 
@@ -46,7 +57,7 @@ class Bird:
         """Write the file, start, and wait until port 179 listens."""
         self._topology = topology
         self._file, self._socket = folder / "bird.conf", folder / "bird.ctl"
-        self._file.write_text(configuration(topology, frozenset()))
+        self._file.write_text(configuration(topology, AT_FIRST))
         self._log = folder / "bird.log"
         self._process = self._launch()
         process.wait_until_listening(self._process, 179, self._log)
@@ -72,13 +83,13 @@ class Bird:
     def controller(self) -> Sequence[int]:
         return []
 
-    def allocate(self, granted: frozenset[str]) -> Callable[[], None] | None:
+    def allocate(self, allocated: Allocated) -> Callable[[], None] | None:
         """A new configuration file, and `configure`, which by itself reloads what the change concerns.
 
         `configure soft` and `reload in` of the one session takes as long.
         """
         fresh = self._file.with_suffix(".new")
-        fresh.write_text(configuration(self._topology, granted))
+        fresh.write_text(configuration(self._topology, allocated))
 
         def change() -> None:
             os.replace(fresh, self._file)
@@ -107,16 +118,17 @@ class Bird:
             return "".join(answer)
 
 
-def configuration(topology: Topology, granted: frozenset[str]) -> str:
+def configuration(topology: Topology, allocated: Allocated) -> str:
     """The whole bird.conf."""
+    there = [node for node in topology.all_nodes if node.name not in allocated.absent]
     head = f"""router id {REFLECTOR};
 ipv4 table master4;
 graceful restart wait {DEFERRAL};
 protocol device {{ scan time 3600; }}
 
 filter owner {{
-  case from {{
-{NEWLINE.join(_owner_line(topology, node, granted) for node in topology.all_nodes)}
+{_vips(allocated)}  case from {{
+{NEWLINE.join(_owner_line(topology, node, allocated) for node in there)}
     else: reject;
   }}
   reject;
@@ -128,11 +140,18 @@ filter owner {{
     )
 
 
-def _owner_line(topology: Topology, node: Node, granted: frozenset[str]) -> str:
-    prefixes = ", ".join(map(str, topology.owned(node, granted)))
+def _owner_line(topology: Topology, node: Node, allocated: Allocated) -> str:
+    prefixes = ", ".join(map(str, topology.owned(node, allocated)))
     return (
         f"    {node.address}: if net ~ [ {prefixes} ] && bgp_next_hop = from && bgp_path.len = 0 then accept;"
     )
+
+
+def _vips(allocated: Allocated) -> str:
+    if not allocated.vips:
+        return ""
+    prefixes = ", ".join(map(str, sorted(allocated.vips)))
+    return f"  if net ~ [ {prefixes} ] && bgp_next_hop = from && bgp_path.len = 0 then accept;\n"
 
 
 def _common(topology: Topology) -> str:
@@ -157,7 +176,8 @@ def _tor(address: object, topology: Topology) -> str:
 
 
 def _rack(rack: Rack, topology: Topology) -> str:
-    export = f"where source = RTS_BGP && from ~ {rack.range}" if topology.reflect_nodes == "rack" else "none"
+    own = f"where source = RTS_BGP && from ~ {rack.range} && !(net ~ [ {VIP_SPACE}+ ])"
+    export = own if topology.reflect_nodes == "rack" else "none"
     name = f"rack_{rack.number + 1}"
     return f"""protocol bgp {name} {{
 {_common(topology)}

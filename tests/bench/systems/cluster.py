@@ -1,14 +1,15 @@
-"""The appliance whose allocations come from a Kubernetes cluster: a change is one Node that is written anew."""
+"""The appliance whose allocations come from a Kubernetes cluster: a change is a Node or a Service written anew."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from tests.bench.cluster import Cluster, large_node
 from tests.bench.systems.appliance import Appliance
-from tests.bench.topology import Node, Topology
-from tests.lab.kube_objects import Object
+from tests.bench.topology import AT_FIRST, Allocated, Node, Topology
+from tests.lab.kube_objects import Object, service
 
 
 class ClusterAppliance(Appliance):
@@ -19,25 +20,26 @@ class ClusterAppliance(Appliance):
     def __init__(self) -> None:
         super().__init__()
         self._cluster: Cluster | None = None
-        self._granted = frozenset[str]()
+        self._allocated = AT_FIRST
 
     def _source(self, topology: Topology, folder: Path) -> Mapping[str, object]:
         cluster = self._cluster = Cluster(folder)
-        self._granted = frozenset()
+        self._allocated = AT_FIRST
         for node in topology.all_nodes:
-            cluster.tell(apply=[_object(topology, node, self._granted)])
+            cluster.tell(apply=[_object(topology, node, AT_FIRST)])
         return cluster.source
 
-    def allocate(self, granted: frozenset[str]) -> Callable[[], None] | None:
-        """The Nodes that change; telling the API server is the change."""
-        moved = granted ^ self._granted
-        changed = [
-            _object(self._topology, node, granted) for node in self._topology.all_nodes if node.name in moved
-        ]
-        self._granted = granted
+    def allocate(self, allocated: Allocated) -> Callable[[], None] | None:
+        """The Nodes and Services that change; telling the API server is the change."""
+        before, nodes = self._allocated, {node.name: node for node in self._topology.all_nodes}
+        moved = (allocated.grown ^ before.grown) | (before.absent - allocated.absent)
+        changed = [_object(self._topology, nodes[name], allocated) for name in moved - allocated.absent]
+        gone = [_object(self._topology, nodes[name], AT_FIRST) for name in allocated.absent - before.absent]
+        changed += [_service(vip, opened=vip in allocated.vips) for vip in allocated.vips ^ before.vips]
+        self._allocated = allocated
         cluster = self._cluster
         assert cluster
-        return lambda: cluster.tell(apply=changed)
+        return lambda: cluster.tell(apply=changed, delete=gone)
 
     def stop(self) -> None:
         super().stop()
@@ -46,5 +48,11 @@ class ClusterAppliance(Appliance):
             self._cluster = None
 
 
-def _object(topology: Topology, node: Node, granted: frozenset[str]) -> Object:
-    return large_node(node.name, str(node.address), map(str, topology.owned(node, granted)))
+def _object(topology: Topology, node: Node, allocated: Allocated) -> Object:
+    return large_node(node.name, str(node.address), map(str, topology.owned(node, allocated)))
+
+
+def _service(vip: IPv4Network, *, opened: bool) -> Object:
+    """A Service for every node (externalTrafficPolicy: Cluster), with its address or without."""
+    address = str(vip.network_address)
+    return service(f"web-{address.replace('.', '-')}", *[address] * opened)

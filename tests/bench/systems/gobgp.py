@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.bench import process
-from tests.bench.topology import ASN, DEFERRAL, REFLECTOR, TORS, Rack, Topology
+from tests.bench.topology import ASN, DEFERRAL, REFLECTOR, TORS, Allocated, Rack, Topology
 
 ALL_TAGS = "^0:[0-9]+$"
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -79,7 +79,7 @@ class Gobgp:
     def controller(self) -> Sequence[int]:
         return []
 
-    def allocate(self, granted: frozenset[str]) -> Callable[[], None] | None:
+    def allocate(self, allocated: Allocated) -> Callable[[], None] | None:
         return None
 
     def check_command(self) -> Sequence[str] | None:

@@ -5,7 +5,7 @@ from itertools import combinations
 import pytest
 
 from tests.bench.rib import Rib
-from tests.bench.topology import REFLECTOR, TORS, Topology
+from tests.bench.topology import REFLECTOR, TORS, Allocated, Topology
 from tests.bench.wire import announcement, split, withdrawal
 
 
@@ -28,10 +28,26 @@ def test_fifty_nodes_need_a_26() -> None:
 
 def test_no_prefix_has_two_owners() -> None:
     topology = network(4000)
-    granted = frozenset(node.name for node in topology.growers)
-    owned = [prefix for node in topology.all_nodes for prefix in topology.owned(node, granted)]
+    allocated = Allocated(frozenset(node.name for node in topology.growers))
+    owned = [prefix for node in topology.all_nodes for prefix in topology.owned(node, allocated)]
     assert len(owned) == len(set(owned))
     assert topology.expected < set(owned)
+
+
+def test_vips_are_nobodys_prefix_and_come_from_racks_of_their_own() -> None:
+    topology = network(500)
+    assert len(topology.vips) == len(set(topology.vips)) == 10
+    owned = [prefix for node in topology.all_nodes for prefix in topology.owned(node)]
+    assert not any(vip.overlaps(prefix) for vip in topology.vips for prefix in owned)
+    for vip in topology.vips:
+        assert len({node.rack for node in topology.vip_announcers(vip)}) == 5
+
+
+@pytest.mark.parametrize("nodes", [1, 3, 7])
+def test_a_vip_comes_from_each_of_few_nodes_once(nodes: int) -> None:
+    topology = Topology(nodes, 50, "rack", hold_time=90, add_paths=16, trials=3)
+    announcers = topology.vip_announcers(topology.vips[0]) if topology.vips else ()
+    assert len(set(announcers)) == len(announcers) == min(5, nodes)
 
 
 def test_who_announces_more_and_who_is_granted_more_are_different_nodes() -> None:

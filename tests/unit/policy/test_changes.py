@@ -98,7 +98,8 @@ def test_another_second_address_judges_the_first_again_since_next_hops_change() 
 def test_a_vip_pool_judges_only_the_nodes_that_it_is_open_to() -> None:
     pool = (["10.100.0.0/24"], ["node-1"])
     change = between(HELD, RULES.build(allocations({"node-1": NODE_1, "node-2": NODE_2}, pool)))
-    assert change.structural  # the first pool of a family brings the mark
+    assert {edit.name for edit in change.edits} == {"vips/4", "node/node-1/4"}
+    assert not change.structural  # not even for the first pool of a family
     assert change.senders == NODE_1_HOSTS
 
 
@@ -176,14 +177,15 @@ def test_a_vip_more_for_every_node_is_two_edits_and_judges_only_who_announces_it
         assert change.announced == {PrefixMatch.hosts_of(networks("10.100.0.2/32")[0])}
 
 
-def test_the_first_vip_for_every_node_judges_everybody() -> None:
+def test_the_first_vip_for_every_node_is_two_edits_and_so_is_its_end() -> None:
     nodes = {"node-1": NODE_1, "node-2": NODE_2}
-    change = between(
-        RULES.build(allocations(nodes)), RULES.build(allocations(nodes, (["10.100.0.1/32"], None)))
-    )
-    assert change.structural
-    assert change.senders is not None
-    assert change.senders >= {*networks("10.2.0.11/32", "10.2.0.12/32")}
+    none = RULES.build(allocations(nodes))
+    one = RULES.build(allocations(nodes, (["10.100.0.1/32"], None)))
+    for change in (between(none, one), between(one, none)):
+        assert {edit.name for edit in change.edits} == {"vips/4", "open/4"}
+        assert not change.structural
+        assert (change.senders, change.receivers) == (frozenset(), frozenset())
+        assert change.announced == {PrefixMatch.hosts_of(networks("10.100.0.1/32")[0])}
 
 
 def test_a_vip_that_is_opened_from_some_nodes_to_all_judges_them_and_whoever_announces_it() -> None:

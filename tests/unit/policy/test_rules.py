@@ -44,7 +44,7 @@ def hosts_of(*texts: str) -> frozenset[PrefixMatch]:
 
 def test_without_allocations_no_import_statement_accepts_anything_of_a_peer() -> None:
     policy = build(EMPTY)
-    assert [s.name for s in policy.imports] == ["scrub", "own", "level"]
+    assert [s.name for s in policy.imports] == ["scrub", "own", "vip/4", "level"]
     assert {s.action for s in policy.imports if not s.own} == {Action.CONTINUE}
 
 
@@ -74,7 +74,8 @@ def test_a_node_is_one_statement_with_every_condition() -> None:
 def test_a_node_without_prefixes_keeps_its_statement_and_an_empty_set() -> None:
     policy = build(allocations({"node-1": (["10.2.0.11", "fd00:2::11"], [])}), families=["ipv4", "ipv6"])
     assert [s.name for s in statements(policy, "node/")] == ["node/node-1/rack-1/4", "node/node-1/rack-1/6"]
-    assert policy.prefix_sets == {"node/node-1/4": frozenset(), "node/node-1/6": frozenset()}
+    sets = ("node/node-1/4", "node/node-1/6", "open/4", "open/6", "vips/4", "vips/6")
+    assert policy.prefix_sets == dict.fromkeys(sets, frozenset())
 
 
 def test_a_nodes_next_hops_are_its_addresses_of_the_prefixs_own_family() -> None:
@@ -109,8 +110,9 @@ def test_a_node_with_addresses_in_two_racks_is_tagged_by_the_one_it_dials_from()
 def test_a_node_outside_of_every_rack_has_no_statement_and_no_set() -> None:
     policy = build(allocations({"node-1": (["192.0.2.1"], ["10.244.1.0/24"])}))
     assert statements(policy, "node/") == []
-    assert policy.prefix_sets == {}
+    assert statements(policy, "open/") == []
     assert not any(name.startswith("node/") for name in policy.neighbor_sets)
+    assert not any(policy.prefix_sets.values())
 
 
 def test_an_address_outside_of_every_rack_is_still_a_next_hop_of_the_node() -> None:
