@@ -5,7 +5,7 @@ before grants. Every change is returned as one plain sentence.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -43,8 +43,9 @@ class NeedsRestart(EngineError):
         """Whether peers would take the new one for the old one, restarted."""
 
 
-Announcers = Callable[[frozenset[PrefixMatch]], Iterable[Address] | None]
-"""Says which peers announce what these match; None where that is not known."""
+Announcers = Callable[[frozenset[PrefixMatch], Mapping[Address, int] | None], Iterable[Address] | None]
+"""Says which peers announce what these match. Where that takes to know how many routes the engine has of each peer, and
+it is not told, None."""
 Wanted = Callable[[PolicySet | None], PolicySet]
 """Says what the policy should be, given what is held."""
 
@@ -67,7 +68,7 @@ class Outcome:
 class Reconciler:
     """Keeps one engine as wanted. Not for concurrent use: one task runs it."""
 
-    def __init__(self, engine: Engine, announcers: Announcers = lambda _: None) -> None:
+    def __init__(self, engine: Engine, announcers: Announcers = lambda _, received: received) -> None:
         self.engine = engine
         self.announcers = announcers
         self.held: PolicySet | None = None
@@ -203,8 +204,11 @@ class Reconciler:
 
     async def _refresh_announcers(self, announced: frozenset[PrefixMatch]) -> None:
         """Have the routes judged again of whoever announces what all nodes may, or may no longer: mostly few do."""
-        found = self.announcers(announced)
-        await self.refresh(await self._sessions_in(None) if found is None else found)
+        found = self.announcers(announced, None)
+        if found is None:
+            received = dict(map(speaker.read_received, await self.engine.peers()))
+            found = self.announcers(announced, received)
+        await self.refresh(found or ())
 
     async def _sessions_in(self, networks: frozenset[Network] | None) -> list[Address]:
         """The engine's peers in these networks, those first that are named one by one: they are what a change is about.

@@ -418,18 +418,30 @@ class LiveView:
             rack = self.rules.rack_of(address)
             yield f"{self.called(address)} announces {prefixes} prefixes, {rack} allows {most}"
 
-    def announcers(self, matches: frozenset[PrefixMatch]) -> set[Address] | None:
-        """Peers that announce something that one of these matches, accepted or not; None where that is not known."""
-        if not self.complete or self.counting:
+    def announcers(
+        self, matches: frozenset[PrefixMatch], received: Mapping[Address, int] | None = None
+    ) -> set[Address] | None:
+        """Peers that announce something that one of these matches, accepted or not.
+
+        Where it is not known of every peer what it announces, it takes how many routes the engine `received` from each:
+        whoever announces more than was heard of may announce that too. None without it.
+        """
+        if self.complete and not self.counting:
+            received = {}
+        elif received is None:
             return None
+        elif self.counting:
+            return set(received)
         hosts = [m.network for m in matches if m.network.prefixlen == m.network.max_prefixlen]
         wide = [m for m in matches if m.network.prefixlen < m.network.max_prefixlen]
-        return {
+        found = {
             peer.address
             for peer in self.peers.values()
             if any(host in peer.heard for host in hosts)
             or any(match.covers(prefix) for match in wide for prefix in peer.heard)
         }
+        heard = {peer.address: len(peer.heard) for peer in self.peers.values()}
+        return found | {peer for peer, routes in received.items() if routes > heard.get(peer, 0)}
 
     def leaks(self) -> set[Address]:
         """Peers of which the engine holds a route that the rules refuse."""

@@ -397,3 +397,16 @@ def test_who_announces_a_vip_is_known_once_everything_was_looked_at(view: Pictur
     view.counting = False
     view.restarted()
     assert view.announcers(frozenset({exactly})) is None
+
+
+def test_until_then_whoever_announces_more_than_was_heard_of_may_announce_it_too(view: Picture) -> None:
+    exactly = frozenset({PrefixMatch.hosts_of(VIP)})
+    view.become(OTHER, "established")
+    view.hear(NODE, VIP, accepted=False)
+    view.hear(OTHER, VIP_2)
+    assert view.announcers(exactly, {NODE: 1, OTHER: 1, UNKNOWN: 0}) == {NODE}
+    assert view.announcers(exactly, {NODE: 1, OTHER: 2, UNKNOWN: 1}) == {NODE, OTHER, UNKNOWN}
+    view.counting = True
+    assert view.announcers(exactly, {NODE: 1, OTHER: 1, UNKNOWN: 0}) == {NODE, OTHER, UNKNOWN}
+    view.counting, view.complete = False, True
+    assert view.announcers(exactly, {OTHER: 2}) == {NODE}, "then the picture knows better than a count"
