@@ -424,7 +424,8 @@ class LiveView:
         """Peers that announce something that one of these matches, accepted or not.
 
         Where it is not known of every peer what it announces, it takes how many routes the engine `received` from each:
-        whoever announces more than was heard of may announce that too. None without it.
+        whoever announces more than was heard of may announce that too; where nobody does, it is known from then on.
+        None without it.
         """
         if self.complete and not self.counting:
             received = {}
@@ -441,7 +442,9 @@ class LiveView:
             or any(match.covers(prefix) for match in wide for prefix in peer.heard)
         }
         heard = {peer.address: len(peer.heard) for peer in self.peers.values()}
-        return found | {peer for peer, routes in received.items() if routes > heard.get(peer, 0)}
+        unheard = {peer for peer, routes in received.items() if routes > heard.get(peer, 0)}
+        self.complete = not unheard
+        return found | unheard
 
     def leaks(self) -> set[Address]:
         """Peers of which the engine holds a route that the rules refuse."""

@@ -1,7 +1,7 @@
 """The stand-in for an API server as a process: `python -m tests.lab.kube_serve ADDRESS PORT`, told on stdin what to do.
 
-Each line is a JSON object: `{"apply": [objects]}`, `{"delete": [objects]}`, both in one, or `{"forget": true}` to cut every
-watch and have all listed again. It answers each with a line.
+Each line is a JSON object: `{"apply": [objects]}`, `{"delete": [objects]}`, both in one, or `{"forget": true}` to
+cut every watch and have all listed again. It answers each with a line.
 """
 
 from __future__ import annotations
