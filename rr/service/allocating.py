@@ -190,14 +190,17 @@ class Allocating:
         if self._untold:
             self._background(self._tell_rest())
 
-    def _tell_some(self) -> None:
-        for _ in range(min(_IN_ONE_GO, len(self._untold))):
+    def _tell_some(self, most: int = _IN_ONE_GO) -> None:
+        for _ in range(min(most, len(self._untold))):
             self._say(*self._untold.popleft())
 
     async def _tell_rest(self) -> None:
-        while self._untold:
-            await asyncio.sleep(BREATH)
-            self._tell_some()
+        try:
+            while self._untold:
+                await asyncio.sleep(BREATH)
+                self._tell_some()
+        finally:
+            self._tell_some(len(self._untold))  # rrd ends
 
     def _tell_left_out(self, source: str, left_out: tuple[str, ...]) -> None:
         """Say once of what a source says what counts for nothing, and once that it no longer is so."""

@@ -69,6 +69,18 @@ async def test_each_of_many_grants_is_an_event_and_enforcing_does_not_wait_for_t
     }
 
 
+async def test_when_rrd_ends_meanwhile_the_rest_is_told_before(tmp_path: Path) -> None:
+    told = Told(tmp_path)
+    told.read(Reading(SOURCE, world(MANY)))
+    await asyncio.sleep(0)
+    assert len(told.kinds("grant")) < MANY
+    ending = list(told.working)
+    for task in ending:
+        task.cancel()
+    await asyncio.gather(*ending, return_exceptions=True)
+    assert len(told.kinds("grant")) == MANY
+
+
 async def test_events_keep_their_order_where_another_change_comes_meanwhile(tmp_path: Path) -> None:
     told = Told(tmp_path)
     told.read(Reading(SOURCE, world(MANY)))
