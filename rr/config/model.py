@@ -108,8 +108,8 @@ class Nodes(Model):
     )
     ttl_security: Flag = Field(
         default=False,
-        description="Accept only packets that came over no router (GTSM, RFC 5082); both ends need it. For sessions over "
-        "IPv6 this host must send with hop limit 255: `net.ipv6.conf.INTERFACE.hop_limit = 255`.",
+        description="Accept only packets that came over no router (GTSM, RFC 5082); both ends need it. For sessions "
+        "over IPv6 this host must send with hop limit 255: `net.ipv6.conf.INTERFACE.hop_limit = 255`.",
     )
     bfd: Flag = Field(
         default=False,
