@@ -135,7 +135,7 @@ async def test_a_node_that_is_back_and_never_says_that_this_is_all_keeps_no_stal
         back.announce(POD_1)
         assert VIP in tor.held()
         await eventually(lambda: VIP not in tor.held(), "the stale VIP is gone")
-        assert back.closed.is_set()
+        await eventually(back.closed.is_set, "its session was reset")
         await eventually(
             lambda: [text for text in reflector.sentences("stale") if "did not say which" in text],
             "it is said",
