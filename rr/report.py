@@ -20,6 +20,8 @@ from rr.view.live import ESTABLISHED, LiveView, Role
 Row = dict[str, Any]
 SOURCE_PATIENCE = 900.0
 """Seconds after which an IPAM source that does not answer is critical and no longer a warning."""
+NODELESS = 60.0
+"""Seconds without any node's session after which that is critical, where there were some."""
 SILENCE = 10.0
 """Seconds that an IPAM source may take for its first word, where it is known what it said before."""
 
@@ -211,11 +213,21 @@ def instance_problems(runner: InstanceRunner) -> list[Row]:
     if phase(runner) is not Phase.SERVING:
         problems.append(warning(_drain_problem(runner)))
     if health.state is EngineState.RUNNING and not runner.closed:
+        problems += _nodeless(runner)
         problems += [warning(f"Instance {runner.name}: ToR {tor} has no session") for tor in down]
         half = view.rules.pair
         if half and not (half in view.peers and view.peers[half].up):
             problems.append(warning(f"Instance {runner.name}: the other half ({half}) has no BGP session"))
     return problems
+
+
+def _nodeless(runner: InstanceRunner) -> list[Row]:
+    """Nodes come and go, but not all of them."""
+    presence, expected = runner.view.presence, population(runner.view)
+    if not expected or presence.alone_for(time.monotonic()) < NODELESS:
+        return []
+    text = f"no node has a session, and {presence.most} of {expected} had one"
+    return [critical(f"Instance {runner.name}: {text}")]
 
 
 def _drain_problem(runner: InstanceRunner) -> str:

@@ -20,7 +20,7 @@ from rr.errors import EngineError, EngineRefused
 from rr.net import Address, Network
 from rr.policy.changes import Change, between
 from rr.policy.drain import is_draining
-from rr.policy.model import PolicySet, PrefixMatch
+from rr.policy.model import Action, PolicySet, PrefixMatch
 
 _log = structlog.get_logger(__name__)
 _AT_ONCE = 16
@@ -142,6 +142,7 @@ class Reconciler:
         if not change:
             return
         if change.structural or len(change.edits) > _EDITS:
+            await self._take_away(before, wanted)
             await self._replace(wanted)
         else:
             await self._edit(change, wanted)
@@ -179,6 +180,24 @@ class Reconciler:
             if [p.name for p in found.policies] != [name] or found.default_action != pb.ROUTE_ACTION_REJECT:
                 raise EngineRefused(f"policy {name} is not in force after it was assigned")
         self.held = wanted
+
+    async def _take_away(self, held: PolicySet, wanted: PolicySet) -> None:
+        """Take what nodes have that are to go, before everything is replaced: that takes tens of milliseconds.
+
+        Only what lets routes in is emptied; what keeps them out stays until there is a new policy.
+        """
+        gone: dict[str, set[Network]] = {}
+        for statement in held.imports:
+            name, neighbors = statement.prefixes, statement.neighbors
+            if statement.action is Action.ACCEPT and name and neighbors and name not in wanted.prefix_sets:
+                gone.setdefault(name, set()).update(held.neighbor_sets[neighbors])
+        if not 0 < len(gone) <= _EDITS:
+            return
+        self.held = None
+        for name in gone:
+            if members := held.prefix_sets[name]:
+                await self.engine.shrink_set(encode.prefix_set(name, members))
+        await self._refresh(frozenset[Network]().union(*gone.values()), outward=False)
 
     async def _edit(self, change: Change, wanted: PolicySet) -> None:
         """Edit sets in use. Nobody is granted anything before everybody's revocation is in."""

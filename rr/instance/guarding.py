@@ -86,6 +86,7 @@ class Guard:
         while True:
             await asyncio.sleep(LOOK_EVERY)
             self._see_losses()
+            self._see_presence()
             self._see_excesses()
             self._see_garbage()
             try:
@@ -122,9 +123,13 @@ class Guard:
             if address not in self._excused and now >= self._all_excused:
                 self._blame(address, Offence.FLAPPING, f"its session from {address} was lost again and again")
 
+    def _see_presence(self) -> None:
+        nodes = sum(self.view.role(address) is Role.NODE for address in self.view.established())
+        self.view.presence.see(nodes, time.monotonic())
+
     def _see_excesses(self) -> None:
         for address, prefixes, most in self.view.over_limit():
-            text = f"it announced {prefixes} prefixes from {address}, and {most} are allowed"
+            text = f"it announced {prefixes} prefixes, and {most} are allowed"
             self._blame(address, Offence.MAX_PREFIXES, text)
         if time.monotonic() - self._moves_since < self.window:
             self._see_churn()

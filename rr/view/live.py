@@ -18,6 +18,7 @@ from rr.policy.model import PrefixMatch
 from rr.policy.rules import Rules, Suspension
 from rr.policy.verdict import Announcement, Check, Reason, Verdict, judge
 from rr.view.crossings import Crossings
+from rr.view.presence import Presence
 from rr.view.violations import Violations
 
 ESTABLISHED = "established"
@@ -85,6 +86,7 @@ class LiveView:
         self.peers: dict[Address, Peer] = {}
         self.violations = Violations(instance)
         self.crossings = Crossings()
+        self.presence = Presence()
         self.doubtful: set[Address] = set()
         """Peers that may not be in the state that we believe; the engine is to be asked about them."""
         self.reflecting: set[tuple[Address, Network]] = set()
@@ -406,11 +408,23 @@ class LiveView:
         return [a for a in up if self.role(a) is not Role.NODE] + nodes
 
     def over_limit(self) -> Iterator[tuple[Address, int, int]]:
-        """Nodes that announce more prefixes than their rack allows: address, how many, how many are allowed."""
+        """Nodes that announce more prefixes than their rack allows, over all their sessions.
+
+        Yields an address, how many there are, and how many are allowed.
+        """
+        many: dict[str, tuple[Address, int, set[Network]]] = {}
         for peer in self.peers.values():
             rack = self.rules.rack_of(peer.address)
-            if rack and len(peer.heard) > (most := self.rules.instance.racks[rack].nodes.max_prefixes):
-                yield peer.address, len(peer.heard), most
+            if rack and peer.heard:
+                node = self.allocations.node_at(peer.address)
+                most = self.rules.instance.racks[rack].nodes.max_prefixes
+                _, _, prefixes = many.setdefault(
+                    node.name if node else str(peer.address), (peer.address, most, set())
+                )
+                prefixes.update(peer.heard)
+        for address, most, prefixes in many.values():
+            if len(prefixes) > most:
+                yield address, len(prefixes), most
 
     def excesses(self) -> Iterator[str]:
         """Say which nodes announce more than their rack allows."""

@@ -255,6 +255,36 @@ async def test_revocations_reach_the_engine_before_grants(kept: Kept) -> None:
     assert outcome.said == ["prefixes edited: node/node-1, node/node-2"]
 
 
+async def test_what_a_node_has_that_goes_is_taken_away_before_the_new_policy_is_written(kept: Kept) -> None:
+    kept.wanted = Rules(kept.instance).build(allocations({"node-2": (["127.2.2.12"], ["10.244.2.0/24"])}))
+    await kept.audit()
+    calls = kept.recorder.changes()
+    assert calls[:3] == ["shrink_set", "refresh_in", "set_policies"]
+    assert kept.reconciler.held == kept.wanted
+
+
+async def test_what_keeps_routes_out_is_not_emptied_before_the_new_policy_is_written(engine: Engine) -> None:
+    bounds = {"prefixes": ["10.0.0.0/8"]}
+    rack = {"nodes": {"ranges": ["127.2.1.0/24"]}, "enforce": "observe", "observe": bounds}
+    kept = Kept(engine)
+    kept.wanted = Rules(loopback_instance({"rack-1": rack})).build(OWNED)
+    await kept.audit()
+    closed: list[str] = []
+    shrink = engine.shrink_set
+
+    async def shrunk(removal: pb.DefinedSet) -> None:
+        closed.append(removal.name)
+        await shrink(removal)
+
+    engine.shrink_set = shrunk  # type: ignore[method-assign]
+    reserved = "observe/reserved/4"
+    assert kept.wanted.prefix_sets[reserved]
+    kept.wanted = Rules(loopback_instance({"rack-1": {"nodes": rack["nodes"]}})).build(OWNED)
+    assert reserved not in kept.wanted.prefix_sets
+    await kept.audit()
+    assert closed == ["observe/rack/rack-1/4"]
+
+
 async def test_with_no_policy_wanted_at_all_nothing_is_accepted(kept: Kept) -> None:
     kept.wanted = NOTHING
     await kept.audit()

@@ -89,6 +89,22 @@ async def test_a_tor_without_a_session_warns(appliance: Appliance) -> None:
     assert said(appliance) == [("warning", "Instance main: ToR 10.3.0.1 has no session")]
 
 
+async def test_that_no_node_has_a_session_is_critical_where_some_had_and_only_after_a_minute(
+    appliance: Appliance,
+) -> None:
+    read(appliance, OWNED)
+    presence, now = appliance.instances["main"].view.presence, time.monotonic()
+    presence.see(2, now - 100)
+    presence.see(0, now - 50)
+    assert said(appliance) == []
+    presence.see(1, now - 49)
+    presence.see(0, now - 61)
+    assert said(appliance) == [("critical", "Instance main: no node has a session, and 2 of 2 had one")]
+    read(appliance, Allocations({}))
+    appliance.allocating.accept(None)
+    assert not any("no node has a session" in text for _, text in said(appliance))
+
+
 async def test_an_engine_that_is_down_is_critical_and_its_tors_are_not_told_besides(
     appliance: Appliance,
 ) -> None:

@@ -295,6 +295,19 @@ def test_a_node_with_too_many_prefixes_is_named() -> None:
     ]
 
 
+def test_prefixes_of_all_sessions_of_a_node_count_together_and_each_once() -> None:
+    picture = Picture()
+    picture.rules = Rules(instance({"rack-1": {"nodes": {"ranges": ["10.2.0.0/24"], "max_prefixes": 2}}}))
+    second = ip_address("10.2.0.13")
+    for peer in (NODE, second):
+        picture.hear(peer, ip_network("10.200.0.0/24"), accepted=False)
+    picture.hear(NODE, ip_network("10.200.1.0/24"), accepted=False)
+    picture.hear(OTHER, ip_network("10.200.2.0/24"), accepted=False)
+    assert list(picture.over_limit()) == []
+    picture.hear(second, ip_network("10.200.3.0/24"), accepted=False)
+    assert list(picture.over_limit()) == [(NODE, 3, 2)]
+
+
 @pytest.fixture
 def observed() -> Picture:
     """A view of a rack that is only observed."""
