@@ -107,10 +107,11 @@ class Function:
 
     def sentences(self) -> frozenset[str]:
         """Whatever is text of several words here, and not a part of such."""
-        tree = self.tree.body[0]  # type: ignore[attr-defined]
-        parts: set[ast.AST] = {tree.body[0]}  # the docstring
+        parts: set[ast.AST] = set()
         found: set[str] = set()
-        for node in ast.walk(tree):
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                parts.add(node)  # the docstring
             if node in parts or (isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)):
                 parts.update(ast.iter_child_nodes(node))
             elif isinstance(node, ast.For):
@@ -118,7 +119,9 @@ class Function:
             elif isinstance(node, ast.JoinedStr | ast.Constant):
                 parts.update(ast.iter_child_nodes(node))
                 found |= self.texts(node)
-        return frozenset(text for text in found if " " in text)
+        sentences = frozenset(text for text in found if " " in text)
+        assert sentences, "nothing is said here any more"
+        return sentences
 
 
 def of(function: Callable[..., Any]) -> Function:
