@@ -203,7 +203,8 @@ def instance_problems(runner: InstanceRunner) -> list[Row]:
         text = f"the engine occupies {health.memory >> 20} MiB, more than {runner.memory_bound >> 20} MiB"
         problems.append(critical(f"Instance {runner.name}: {text}"))
     if runner.continuity.problem:
-        problems.append(warning(f"Instance {runner.name}: {runner.continuity.problem}"))
+        unkept = f"the state is not kept: {runner.continuity.problem}"
+        problems.append(warning(f"Instance {runner.name}: {unkept}"))
     down = [tor for tor in view.rules.tors() if tor not in view.peers or not view.peers[tor].up]
     if health.disagreeing:
         text = f"engine and rules disagree about the routes of {health.disagreeing} peers"

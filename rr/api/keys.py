@@ -31,6 +31,11 @@ REASONS = {
     "tor-not-allowed": "a ToR sent a prefix that `from_tors` does not list",
     "family": "a route of an address family that the instance does not carry",
 }
+EXPLAINED = {
+    "unknown-peer": "the address is in no range, and no ToR's: it gets no session; `explain` alone says this",
+    **REASONS,
+}
+"""Why something is or would be rejected: whoever has no session announces nothing, and can be asked about."""
 
 OFFENCES = ("max-prefixes", "flapping", "churn", "garbage", "slow")
 

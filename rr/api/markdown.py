@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from rr.api.keys import REASONS, Key
+from rr.api.keys import EXPLAINED, Key
 
 
 def fill(page: Path, blocks: Mapping[str, str]) -> None:
@@ -34,5 +34,5 @@ def _type(key: Key) -> str:
 
 def reason_table() -> str:
     """Write the closed list of reasons as a table."""
-    rows = [f"| `{reason}` | {meaning} |" for reason, meaning in REASONS.items()]
+    rows = [f"| `{reason}` | {meaning} |" for reason, meaning in EXPLAINED.items()]
     return "\n".join(["| reason | what it means |", "|---|---|", *rows])

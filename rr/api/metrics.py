@@ -40,7 +40,9 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "rr_policy_in_force": Family("1 when the engine holds the policy that the rules ask for.", ("instance",)),
     "rr_engine_restarts_total": Family(
-        "Times that an engine was started again after it died or hung.", ("instance",), counter=True
+        "Times that a running engine ended, whatever the cause, to be started again.",
+        ("instance",),
+        counter=True,
     ),
     "rr_engine_ends_total": Family(
         "Ends of an engine by cause: died, hung, memory, settings, asked.",

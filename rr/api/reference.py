@@ -14,6 +14,7 @@ from rr.api.metrics import FAMILIES
 SECTIONS = (
     "status", "status.ipam", "status.instances", "peers", "routes", "violations", "events", "explain", "check",
     "allocations.nodes", "allocations.vips", "ipam.sources", "ipam.diff", "topology", "pair", "config", "quarantine",
+    "drain", "engine.restart",
 )  # fmt: skip
 TITLES = {
     "status.ipam": "`ipam` in `status`",
@@ -21,6 +22,7 @@ TITLES = {
     "allocations.nodes": "allocations",
     "ipam.sources": "ipam/sources",
     "ipam.diff": "ipam/diff",
+    "engine.restart": "engine/restart",
     "allocations.vips": "VIP pools in `allocations`",
 }
 

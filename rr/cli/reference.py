@@ -40,6 +40,11 @@ VALIDATE_KEYS = (
     Key("right", "text", "what would be right"),
     Key("text", "text", "all of it, as it is printed"),
 )
+ENGINE_KEYS = (
+    *OBJECTS["engine.restart"],
+    Key("seconds", "number", "until every peer was back; 0 where nothing was to be done"),
+    Key("missing", "number", "peers that were not back then"),
+)
 FAR_SIDE_KEYS = (
     Key("instance", "text", "the instance that the sessions are with"),
     Key("rack", "text", "its rack"),
@@ -63,6 +68,8 @@ ANSWERS = {
     "ipam diff": OBJECTS["ipam.diff"],
     "ipam accept": OBJECTS["ipam.accept"],
     "ipam reject": OBJECTS["ipam.reject"],
+    "engine restart": ENGINE_KEYS,
+    "engine upgrade": ENGINE_KEYS,
     "drain": OBJECTS["drain"],
     "undrain": OBJECTS["drain"],
     "quarantine list": OBJECTS["quarantine"],
