@@ -68,7 +68,7 @@ def keep_alive(half: Appliance, other: str) -> None:
         "OWN_ADDRESS": HALVES[half.name],
         "OTHER_ADDRESS": HALVES[other],
         "FLOATING_ADDRESS/PREFIX_LENGTH": half.host.network.with_mask(FLOATING),
-        "/usr/lib/rr/rr-track": str(track),
+        "/usr/libexec/rr-appliance/rr-track": str(track),
         "    enable_script_security\n": "",  # the lab lives in /tmp, which everybody may write
     }
     for blank, value in filled.items():
