@@ -158,10 +158,21 @@ def test_an_answer_that_is_not_understood_is_unknown(rrctl: Rrctl, tmp_path: Pat
     assert ran.out.startswith("RR UNKNOWN - " if answer else "RR CRITICAL - ")
 
 
-def test_a_wrong_command_line_is_unknown_and_not_critical(rrctl: Rrctl) -> None:
-    ran = rrctl("check", "--bogus")
-    assert ran.code == 3
-    assert "No such option" in ran.err
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("check --bogus", "No such option"),
+        ("check --output x", "'x' is not one of"),
+        ("--output x check", "'x' is not one of"),
+        ("--socket /run/rr/rrd.sock -o x check --serving", "'x' is not one of"),
+        ("--bogus check", "No such option"),
+        ("--timeout 5 check", "No such option"),
+    ],
+)
+def test_a_wrong_command_line_is_unknown_and_not_critical(rrctl: Rrctl, words: str, said: str) -> None:
+    ran = rrctl(*words.split())
+    assert (ran.code, ran.out) == (3, "")
+    assert said in ran.err
 
 
 def test_json_has_the_documented_keys_also_when_rrd_is_dead(rrctl: Rrctl) -> None:
