@@ -422,6 +422,11 @@ class Appliance:
             },
             "ipam": rows_of_ipam.status(self.keeper),
             "instances": instances,
+            "listen": [
+                {"instance": name, "address": str(a), "here": a not in self._missing}
+                for name, i in self.settings.instances.items()
+                for a in i.listen
+            ],
             "floating": [
                 {"instance": name, "address": str(a), "here": a in self._here}
                 for name, i in self.settings.instances.items()
@@ -448,9 +453,9 @@ class Appliance:
         found += [report.warning(sentence) for sentence in self._pair.problems()] if self._pair else []
         return sorted(found, key=lambda problem: str(problem["severity"]))
 
-    def check(self) -> Row:
-        """The one line of a health check."""
-        return health.check(self.status())
+    def check(self, *, serving: bool = False) -> Row:
+        """The one line of a health check, or only whether this half itself serves."""
+        return health.serving(self.status()) if serving else health.check(self.status())
 
     def peers(self) -> list[Row]:
         """All sessions."""

@@ -42,8 +42,11 @@ class Appliance(Protocol):
         `problems` is a list of `{severity: warning|critical, text}`.
         """
 
-    def check(self) -> Row:
-        """Answer `{exit: 0..3, line, perfdata}`; `rr.api.health.check(status)` makes one."""
+    def check(self, *, serving: bool = False) -> Row:
+        """Answer `{exit: 0..3, line, perfdata}`; `rr.api.health.check(status)` makes one.
+
+        With `serving` it is only about whether this half itself serves: `rr.api.health.serving(status)`.
+        """
 
     def peers(self) -> Sequence[Row]:
         """List all sessions, also the configured ToRs that are down; the order is the order shown."""

@@ -103,9 +103,8 @@ class Handlers:
         return answer(self._appliance.status())
 
     async def check(self, request: web.Request) -> web.StreamResponse:
-        """Answer the line of the monitoring plugin."""
-        query.read(request)
-        return answer(self._appliance.check())
+        """Answer the line of the monitoring plugin, or only whether this half itself serves."""
+        return answer(self._appliance.check(**query.read(request, serving=query.flag)))
 
     async def peers(self, request: web.Request) -> web.StreamResponse:
         """List sessions."""

@@ -1,4 +1,4 @@
-"""What a status amounts to: is the appliance ready, and the one line of `rrctl check`.
+"""What a status amounts to: is the appliance ready, does it serve, and the one line of `rrctl check`.
 
 Pure functions of the row that `Appliance.status()` answers; the daemon may use them for its `check()`.
 """
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rr.api.appliance import Row
+from rr.api.keys import CLOSING, DRAINED
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
@@ -43,6 +44,37 @@ def check(status: Mapping[str, Any]) -> Row:
     code = CRITICAL if critical else WARNING if warning else OK
     said = "; ".join([*(critical + warning or [_summary(status)]), *_observed(status)])
     return {"exit": code, "line": f"RR {WORDS[code]} - {_one_line(said)}", "perfdata": _perfdata(status)}
+
+
+def serving(status: Mapping[str, Any]) -> Row:
+    """Say whether this half itself serves, in the same convention: what a floating address may depend on.
+
+    What the IPAM, quarantine, peers and the other half say does not count: it is mostly so on both halves at once, and
+    the address would be on neither. An instance without a floating address does not count either where another has one.
+    """
+    floating = {row["instance"]: None for row in status["floating"]}
+    there = {instance["instance"]: instance for instance in status["instances"]}
+    counting = list(floating or there)
+    reasons = [] if counting else ["No instance is configured or started yet."]
+    for name in counting:
+        reasons += (
+            _not_serving(there[name], status) if name in there else [f"Instance {name}: not started yet."]
+        )
+    code = CRITICAL if reasons else OK
+    said = "; ".join(reason.rstrip(".") for reason in reasons) or f"serving: {', '.join(counting)}"
+    return {"exit": code, "line": f"RR {WORDS[code]} - {_one_line(said)}", "perfdata": ""}
+
+
+def _not_serving(instance: Mapping[str, Any], status: Mapping[str, Any]) -> list[str]:
+    name, reasons = instance["instance"], _instance_reasons(instance)
+    if instance["drain"]["state"] in (CLOSING, DRAINED):
+        reasons.append(f"Instance {name}: a drain has closed it.")
+    reasons += [
+        f"Instance {name}: {row['address']} is not an address of this host."
+        for row in status["listen"]
+        if row["instance"] == name and not row["here"]
+    ]
+    return reasons
 
 
 def _observed(status: Mapping[str, Any]) -> list[str]:

@@ -203,6 +203,11 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
             "the allocations in force and their sources, see below",
         ),
         Key("instances", "list", "one object per instance, see below"),
+        Key(
+            "listen",
+            "list",
+            "`{instance, address, here}` of each address of `listen`: whether this host has it",
+        ),
         Key("floating", "list", "`{instance, address, here}` of each floating address"),
         Key(
             "pair",

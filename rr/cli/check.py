@@ -20,6 +20,11 @@ CRITICAL, UNKNOWN = 2, 3
 
 @command()
 @click.option(
+    "--serving",
+    is_flag=True,
+    help="Only whether this half itself serves: for a floating address's track script.",
+)
+@click.option(
     "--write",
     "file",
     metavar="FILE",
@@ -27,20 +32,26 @@ CRITICAL, UNKNOWN = 2, 3
     help="Also keep the answer in FILE as JSON: time, exit, line and perfdata.",
 )
 @click.pass_context
-def check(ctx: click.Context, file: Path | None) -> None:
+def check(ctx: click.Context, serving: bool, file: Path | None) -> None:
     """Check health after the convention of monitoring plugins: one line, perfdata behind `|`.
 
     Exit codes: 0 ok, 1 warning, 2 critical (also when rrd does not answer), 3 unknown.
     It answers within a second.
 
+    With --serving it is 0 where this half itself serves and 2 where it does not: an engine that does not run, a
+    policy that is not in force, an instance that is closed by a drain, an address that this host has lost. What the
+    IPAM, quarantine, peers or the other half say does not count, and of several instances only those with a
+    floating address do where any has one.
+
     \b
     Examples:
       rrctl check
       rrctl check && echo healthy
+      rrctl check --serving
       rrctl check --write /run/rr-check/check.json
     """
     session: Session = ctx.obj
-    answer = _ask(session)
+    answer = _ask(session, serving)
     if file is not None:
         answer = _keep(file, answer)
     if session.output.as_json:
@@ -66,11 +77,12 @@ def _keep(file: Path, answer: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _ask(session: Session) -> dict[str, Any]:
+def _ask(session: Session, serving: bool) -> dict[str, Any]:
     signal.signal(signal.SIGALRM, _too_late)
     signal.setitimer(signal.ITIMER_REAL, DEADLINE)
     try:
-        return _understood(session.client.get("check", DEADLINE), session.client.path)
+        asked = session.client.get("check", DEADLINE, serving="true" if serving else None)
+        return _understood(asked, session.client.path)
     except NotUnderstood as fault:
         return _verdict(UNKNOWN, str(fault))
     except ControllerUnavailable as fault:

@@ -23,6 +23,7 @@ from rr.cli.output import Output, one_line
 from rr.errors import ControllerUnavailable, RRError
 
 FAILED, USAGE, UNREACHABLE, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 130, 141
+CHECK_UNKNOWN = 3
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -143,7 +144,7 @@ def guarded(arguments: list[str]) -> int:
         return USAGE
     except click.UsageError as wrong:
         wrong.show()
-        return 3 if _is_check(wrong.ctx) else USAGE
+        return CHECK_UNKNOWN if _is_check(wrong.ctx, arguments) else USAGE
     except click.ClickException as failed:
         return _fail(failed.format_message(), FAILED)
     except click.exceptions.Exit as done:
@@ -159,8 +160,14 @@ def guarded(arguments: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _is_check(ctx: click.Context | None) -> bool:
-    return ctx is not None and ctx.info_name == "check" and ctx.parent is not None
+def _is_check(wrong: click.Context | None, arguments: list[str]) -> bool:
+    """Whether `check` was meant. Where a global option is wrong, click has not come to the command yet."""
+    if wrong is not None and wrong.parent is not None:
+        return wrong.info_name == "check" and wrong.parent.parent is None
+    lenient = click.Context(cli, resilient_parsing=True, ignore_unknown_options=True)
+    _, words, _ = cli.make_parser(lenient).parse_args(list(arguments))
+    # What follows an unknown option may be its value.
+    return "check" in (words if words[:1] and words[0].startswith("-") else words[:1])
 
 
 def _tell_problems(rejected: Rejected) -> int:

@@ -30,7 +30,7 @@ SHORT = {"rr_appliance_patience": 6}
 OBSTACLE = "/etc/systemd/system/rrd.service.d/obstacle.conf"
 
 
-def test_keepalived_moves_the_floating_address_off_a_half_that_is_critical(fabric: Fabric) -> None:
+def test_keepalived_moves_the_floating_address_off_a_half_that_does_not_serve(fabric: Fabric) -> None:
     """When rrd ends on the half that has it, the track script, run as user rr, fails: the other half has it."""
     pair = fabric.pair
 

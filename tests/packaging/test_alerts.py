@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from rr.continuity.pair.tls import EXPIRES_SOON
 from tests.packaging.conftest import ROOT
 
 FOLDER = ROOT / "packaging" / "alerts"
@@ -57,6 +58,12 @@ def test_every_alert_builds_on_metrics_that_exist(alert: dict[str, Any]) -> None
     assert used or alert["expr"].startswith("up{")
     assert used - documented == set()
     assert alert["labels"]["severity"] in ("warning", "critical")
+
+
+def test_the_alert_about_a_certificate_and_check_begin_on_the_same_day() -> None:
+    (expr,) = (alert["expr"] for alert in ALERTS if alert["alert"] == "RRPairCertificate")
+    days, seconds = map(int, re.findall(r"< (\d+) \* (\d+)$", expr)[0])
+    assert days * seconds == EXPIRES_SOON
 
 
 def test_the_runbook_has_an_entry_for_every_alert_and_for_nothing_else() -> None:

@@ -109,6 +109,15 @@ def test_what_units_start_is_in_the_package(contents: Path) -> None:
         assert mode & 0o111 == 0o111, program
 
 
+def test_keepalived_finds_what_its_example_names(contents: Path) -> None:
+    example = (contents / "usr/share/doc/rr-appliance/examples/keepalived.conf").read_text()
+    (script,) = re.findall(r'script "/([^"]+)"', example)
+    assert stat.S_IMODE((contents / script).stat().st_mode) == 0o755
+    assert (contents / script).read_bytes() == (ROOT / "packaging/keepalived/rr-track").read_bytes()
+    assert f"`/{script}`" in (ROOT / "docs/pair.md").read_text()
+    assert run(contents, "sh", "-n", contents / script).returncode == 0
+
+
 def test_helpers_of_the_units_load_without_an_engine(contents: Path) -> None:
     assert launched(contents, "usr/libexec/rr-appliance/stop-engine", "main").returncode == 0
     ran = launched(contents, "usr/libexec/rr-appliance/follow-instances", "/nowhere")

@@ -73,6 +73,26 @@ async def test_without_any_allocations_ever_it_is_critical(appliance: Appliance)
     assert appliance.check()["exit"] == 2
 
 
+async def test_whether_it_serves_is_no_matter_of_allocations_but_of_its_engine_its_address_and_a_drain(
+    appliance: Appliance,
+) -> None:
+    assert appliance.check()["exit"] == 2
+    assert appliance.check(serving=True)["line"] == "RR OK - serving: main"
+    runner = appliance.instances["main"]
+    runner.maintain(Drain(time.time(), 10.0))
+    assert appliance.check(serving=True)["exit"] == 0
+    runner.maintain(Drain(time.time(), 10.0, closed=True))
+    assert appliance.check(serving=True)["line"] == "RR CRITICAL - Instance main: a drain has closed it"
+    runner.maintain(None)
+    (listen,) = appliance.settings.instances["main"].listen
+    appliance._missing = frozenset({listen})
+    gone = f"RR CRITICAL - Instance main: {listen} is not an address of this host"
+    assert appliance.check(serving=True)["line"] == gone
+    appliance._missing = frozenset()
+    runner.health.become(EngineState.DOWN)
+    assert appliance.check(serving=True)["line"] == "RR CRITICAL - Instance main: the engine is down"
+
+
 async def test_a_broken_source_warns_and_names_what_stays_in_force(appliance: Appliance) -> None:
     read(appliance, OWNED)
     read(appliance, None, "it is gone")

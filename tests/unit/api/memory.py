@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 
 from prometheus_client import CollectorRegistry
 
+from rr.api import health
 from rr.api.appliance import NotFound, Refused, Row
 from rr.api.counters import Counters
-from rr.api.health import check
 from rr.errors import Problem, RRError
 
 NOON = "2026-11-23T12:00:00Z"
@@ -59,6 +59,7 @@ STATUS: Row = {
             "observed": [],
         }
     ],
+    "listen": [{"instance": "main", "address": "10.0.0.11", "here": True}],
     "floating": [{"instance": "main", "address": "10.0.0.10", "here": True}],
     "pair": PAIR,
     "problems": [],
@@ -136,8 +137,8 @@ class MemoryAppliance:
         self.looks += 1
         return self.status_row
 
-    def check(self) -> Row:
-        return check(self.status_row)
+    def check(self, *, serving: bool = False) -> Row:
+        return health.serving(self.status_row) if serving else health.check(self.status_row)
 
     def peers(self) -> Sequence[Row]:
         return self.peer_rows

@@ -114,6 +114,15 @@ async def test_a_question_that_is_not_understood_is_refused_with_a_sentence(
     assert (answer.status, answer.error) == (400, sentence)
 
 
+async def test_check_answers_everything_or_only_whether_this_half_serves(served: Serving) -> None:
+    served.appliance.status_row["problems"] = [{"severity": "critical", "text": "The allocations are old"}]
+    for asked in ("", "?serving=false"):
+        assert (await served.ask(f"/api/v1/check{asked}")).json["exit"] == 2
+    answer = await served.ask("/api/v1/check?serving=true")
+    assert answer.json == {"exit": 0, "line": "RR OK - serving: main", "perfdata": ""}
+    assert (await served.ask("/api/v1/check?serving=yes")).status == 400
+
+
 async def test_explain_answers_the_verdict_check_by_check(served: Serving) -> None:
     verdict = (await served.ask("/api/v1/explain?prefix=10.100.0.5&from=node-1")).json
     assert faults("explain", verdict) == []

@@ -3,7 +3,9 @@
 import copy
 from typing import Any
 
-from rr.api.health import check, reasons_not_ready
+import pytest
+
+from rr.api.health import check, reasons_not_ready, serving
 from tests.unit.api.memory import STATUS
 
 
@@ -59,3 +61,87 @@ def test_nothing_started_is_not_ready() -> None:
     assert reasons_not_ready(_status(instances=[])) == ["No instance is configured or started yet."]
     assert reasons_not_ready(_status(ready=False)) == ["The appliance is still starting."]
     assert reasons_not_ready(_status()) == []
+
+
+def _two(*, floating: tuple[str, ...]) -> dict[str, Any]:
+    """A status of the instances main and edge, of which these have a floating address."""
+    status = _status(
+        floating=[{"instance": name, "address": "10.0.0.10", "here": False} for name in floating]
+    )
+    status["instances"].append(copy.deepcopy(status["instances"][0]) | {"instance": "edge"})
+    status["listen"].append({"instance": "edge", "address": "10.0.0.12", "here": True})
+    return status
+
+
+def _down(status: dict[str, Any], instance: int = 0) -> None:
+    status["instances"][instance]["engine"]["state"] = "down"
+
+
+def _drain(status: dict[str, Any], state: str) -> None:
+    status["instances"][0]["drain"]["state"] = state
+
+
+def test_a_half_that_serves_says_which_instances_and_no_figures() -> None:
+    assert serving(_two(floating=())) == {"exit": 0, "line": "RR OK - serving: main, edge", "perfdata": ""}
+
+
+def test_whether_it_serves_is_no_matter_of_the_ipam_quarantine_the_other_half_or_peers() -> None:
+    status = _status(
+        ready=False,
+        ipam={"known": False, "error": "HTTP 503", "held": "it removes too much", "age_seconds": 9000},
+        problems=[{"severity": "critical", "text": "New allocations are held back"}],
+        pair=None,
+    )
+    status["instances"][0]["sessions"]["tors"]["up"] = 0
+    assert check(status)["exit"] == 2
+    assert serving(status)["line"] == "RR OK - serving: main"
+
+
+def _no_policy(status: dict[str, Any]) -> None:
+    status["instances"][0]["policy"]["in_force"] = False
+
+
+def _address_gone(status: dict[str, Any]) -> None:
+    status["listen"][0]["here"] = False
+
+
+@pytest.mark.parametrize(
+    ("happens", "said"),
+    [
+        (_down, "Instance main: the engine is down"),
+        (_no_policy, "Instance main: the policy is not in force"),
+        (_address_gone, "Instance main: 10.0.0.11 is not an address of this host"),
+        (lambda status: _drain(status, "closing"), "Instance main: a drain has closed it"),
+        (lambda status: _drain(status, "drained"), "Instance main: a drain has closed it"),
+        (lambda status: status["instances"].clear(), "Instance main: not started yet"),
+    ],
+)
+def test_a_half_that_does_not_serve_is_critical_and_says_why(happens: Any, said: str) -> None:
+    status = _status()
+    happens(status)
+    assert serving(status) == {"exit": 2, "line": f"RR CRITICAL - {said}", "perfdata": ""}
+
+
+def test_nothing_started_serves_nobody() -> None:
+    line = "RR CRITICAL - No instance is configured or started yet"
+    assert serving(_status(instances=[], floating=[]))["line"] == line
+
+
+def test_an_instance_that_is_being_drained_serves_until_its_sessions_end() -> None:
+    status = _status()
+    _drain(status, "draining")
+    assert serving(status)["exit"] == 0
+
+
+def test_where_one_instance_has_a_floating_address_the_others_do_not_count() -> None:
+    status = _two(floating=("edge",))
+    _down(status)
+    _address_gone(status)
+    assert serving(status)["line"] == "RR OK - serving: edge"
+    _down(status, 1)
+    assert serving(status)["line"] == "RR CRITICAL - Instance edge: the engine is down"
+    everybody = _two(floating=())
+    _down(everybody)
+    assert serving(everybody)["exit"] == 2
+    both = _two(floating=("main", "edge", "main"))
+    assert serving(both)["line"] == "RR OK - serving: main, edge"

@@ -38,6 +38,37 @@ def test_a_problem_is_the_line_and_the_exit_code(
     assert ran.out.startswith(f"RR {severity.upper()} - The allocations are old | ")
 
 
+def test_serving_asks_only_whether_this_half_serves(rrd: Background, rrctl: Rrctl) -> None:
+    status = rrd.appliance.status_row
+    status["problems"] = [{"severity": "critical", "text": "The allocations are old"}]
+    assert rrctl("check").code == 2
+    ran = rrctl("check", "--serving")
+    assert (ran.code, ran.out, ran.err) == (0, "RR OK - serving: main\n", "")
+    status["instances"][0]["engine"]["state"] = "down"
+    ran = rrctl("check", "--serving", "--output", "json")
+    assert ran.code == 2
+    line = "RR CRITICAL - Instance main: the engine is down"
+    assert json.loads(ran.out) == {"exit": 2, "line": line, "perfdata": ""}
+
+
+def test_an_rrd_that_does_not_know_the_question_is_unknown(rrctl: Rrctl, tmp_path: Path) -> None:
+    older = _http(
+        b'{"error": "/api/v1/check has no parameter \'serving\'; it takes none"}', "400 Bad Request"
+    )
+    with answering(tmp_path / "rrd.sock", older):
+        ran = rrctl("check", "--serving")
+    assert ran.code == 3
+    assert ran.out.startswith("RR UNKNOWN - rrd refused the check: /api/v1/check has no parameter")
+
+
+def test_a_dead_rrd_serves_nobody_and_a_hung_one_is_told_in_time(rrctl: Rrctl, tmp_path: Path) -> None:
+    assert rrctl("check", "--serving").code == 2
+    with answering(tmp_path / "rrd.sock", None):
+        ran = rrctl("check", "--serving")
+    assert ran.code == 2
+    assert ran.seconds < QUICKLY
+
+
 def test_no_socket_is_critical(rrctl: Rrctl, tmp_path: Path) -> None:
     ran = rrctl("check")
     assert (ran.code, ran.err) == (2, "")
@@ -127,10 +158,21 @@ def test_an_answer_that_is_not_understood_is_unknown(rrctl: Rrctl, tmp_path: Pat
     assert ran.out.startswith("RR UNKNOWN - " if answer else "RR CRITICAL - ")
 
 
-def test_a_wrong_command_line_is_unknown_and_not_critical(rrctl: Rrctl) -> None:
-    ran = rrctl("check", "--bogus")
-    assert ran.code == 3
-    assert "No such option" in ran.err
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("check --bogus", "No such option"),
+        ("check --output x", "'x' is not one of"),
+        ("--output x check", "'x' is not one of"),
+        ("--socket /run/rr/rrd.sock -o x check --serving", "'x' is not one of"),
+        ("--bogus check", "No such option"),
+        ("--timeout 5 check", "No such option"),
+    ],
+)
+def test_a_wrong_command_line_is_unknown_and_not_critical(rrctl: Rrctl, words: str, said: str) -> None:
+    ran = rrctl(*words.split())
+    assert (ran.code, ran.out) == (3, "")
+    assert said in ran.err
 
 
 def test_json_has_the_documented_keys_also_when_rrd_is_dead(rrctl: Rrctl) -> None:

@@ -39,6 +39,10 @@ def test_something_else_at_the_socket_is_exit_code_3(rrctl: Rrctl, tmp_path: Pat
         (["explain", "10.0.0.0/8"], "Missing option '--from'"),
         (["--output", "xml", "peers"], "'xml' is not one of 'table', 'json'"),
         (["config"], "Usage: rrctl config"),
+        (["--output", "check"], "'check' is not one of 'table', 'json'"),
+        (["--output", "xml", "peers", "--node", "check"], "'xml' is not one of 'table', 'json'"),
+        (["--socket"], "Option '--socket' requires an argument"),
+        (["peers", "check"], "Got unexpected extra argument (check)"),
     ],
 )
 def test_a_wrong_command_line_is_exit_code_2(rrctl: Rrctl, arguments: list[str], said: str) -> None:
