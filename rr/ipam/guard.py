@@ -68,11 +68,16 @@ def _owners(allocations: Allocations) -> int:
 
 
 def _lost_nodes(old: Allocations, new: Allocations, moved: Changes) -> list[str]:
-    """Nodes gone under their name and under all their addresses."""
-    return [
+    """Nodes gone under their name and all their addresses, and nodes that kept their name and none of the addresses."""
+    gone = [
         name
         for name in moved.nodes_removed
         if not any(new.node_at(address) for address in old.nodes[name].addresses)
+    ]
+    return gone + [
+        f"{name} ({few([str(address) for address in had])})"
+        for name in moved.addresses_changed
+        if (had := old.nodes[name].addresses) and not set(had) & set(new.nodes[name].addresses)
     ]
 
 

@@ -7,7 +7,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from rr.ipam.allocations import EMPTY, Allocations, VipPool
+from rr.ipam.allocations import EMPTY, Allocations, NodeAllocation, VipPool
 from rr.ipam.document import parse
 from rr.ipam.guard import excess
 
@@ -66,6 +66,43 @@ def test_what_is_added_or_given_to_another_node_is_never_held(share: float | Non
     both = "b: {addresses: [10.2.0.2], prefixes: [10.244.1.0/24, 10.244.2.0/24, 10.244.3.0/24]}"
     assert excess(EMPTY, said(ONE, OTHER), share) is None
     assert excess(said(ONE, OTHER), said("a: {addresses: [10.2.0.1]}", both), share) is None
+
+
+class TestAddresses:
+    """A node that keeps its name and none of its addresses is lost: its session is an unknown node's."""
+
+    def test_all_nodes_at_other_addresses_at_once(self) -> None:
+        new = said(
+            "a: {addresses: [10.3.0.1], prefixes: [10.244.1.0/24, 10.244.2.0/24]}",
+            "b: {addresses: [10.3.0.2, 'fd00:3::2'], prefixes: [10.244.3.0/24]}",
+        )
+        assert excess(said(ONE, OTHER), new, None) == (
+            "removes all 2 nodes at once: a (10.2.0.1), b (10.2.0.2, fd00:2::2)"
+        )
+
+    def test_nodes_that_take_each_others_addresses(self) -> None:
+        old = said(BARE, "d: {addresses: [10.2.0.4]}")
+        new = said("c: {addresses: [10.2.0.4]}", "d: {addresses: [10.2.0.3]}")
+        assert excess(old, new, None) == "removes all 2 nodes at once: c (10.2.0.3), d (10.2.0.4)"
+
+    def test_it_counts_beside_nodes_that_are_gone(self) -> None:
+        old = said(ONE, OTHER, BARE)
+        one = "a: {addresses: [10.2.0.9], prefixes: [10.244.1.0/24, 10.244.2.0/24]}"
+        assert excess(old, said(one, OTHER), 0.5) == (
+            "removes 2 of 3 nodes (66.7 %), and 50 % are allowed: c, a (10.2.0.1)"
+        )
+        assert excess(old, said(one, OTHER, BARE), 0.5) is None
+        assert excess(old, said(one, OTHER), None) is None
+
+    def test_a_node_that_keeps_one_address_or_had_none_is_not_lost(self) -> None:
+        fewer = "b: {addresses: [10.2.0.9, 'fd00:2::2'], prefixes: [10.244.3.0/24]}"
+        assert excess(said(ONE, OTHER), said(ONE, fewer), 0.0) is None
+        waits = Allocations({"w": NodeAllocation("w", ())})
+        assert excess(waits, said("w: {addresses: [10.2.0.9]}"), 0.0) is None
+
+    def test_a_node_that_goes_by_another_name_at_its_address_is_not_lost(self) -> None:
+        renamed = "x: {addresses: [10.2.0.1], prefixes: [10.244.1.0/24, 10.244.2.0/24]}"
+        assert excess(said(ONE, OTHER), said(renamed, OTHER), 0.0) is None
 
 
 def vips(count: int, nodes: str | None, first: int = 0) -> str:
