@@ -312,9 +312,11 @@ class Guard(Model):
 
     max_removed: Share = Field(
         examples=["20%"],
-        description="A new snapshot that removes more than this share of the prefixes, or of the "
-        "node addresses, in "
-        "force is held back, and alarms, until `rrctl ipam accept` or until the source recovers.",
+        description="A new snapshot that removes more than this share of the prefixes in force (VIP prefixes "
+        "included), or of the nodes, is held back, and alarms, until `rrctl ipam accept` or until the source recovers. "
+        "A node counts as removed too when it keeps its name and none of its addresses. Fewer than 20 VIP prefixes may "
+        "close at once whatever the share. All prefixes of nodes, all nodes or all VIP prefixes at once are held for "
+        "any share but 100% (allocations.md).",
     )
 
 
@@ -330,7 +332,7 @@ class Ipam(Model):
     guard: Guard | None = Field(
         default=None,
         description="How much a new snapshot may remove.",
-        json_schema_extra={"default": "20 %, but never for fewer than 20 prefixes or addresses"},
+        json_schema_extra={"default": "20 %, but never for fewer than 20, unless they are all"},
     )
     grace: Grace = Field(
         default=0,

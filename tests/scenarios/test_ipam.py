@@ -244,9 +244,10 @@ def test_a_source_that_never_said_anything_gives_nothing_and_is_named(fabric: Fa
 # Empty, and far less
 
 
-def test_an_empty_document_is_held_back_until_it_is_whole_again(fabric: Fabric) -> None:
+@pytest.mark.parametrize("ipam", [{}, {"guard": {"max_removed": "20%"}}], ids=["no-guard", "20%"])
+def test_an_empty_document_is_held_back_until_it_is_whole_again(fabric: Fabric, ipam: Config) -> None:
     """`nodes: {}` by mistake takes nothing: it is held, critical, shown as a diff, and over when the file is whole."""
-    configure(fabric, guard={"max_removed": "20%"})
+    configure(fabric, **ipam)
     with undisturbed(fabric):
         fabric.appliance.set_allocations({"nodes": {}})
         is_in_state(fabric, "held")
@@ -258,6 +259,19 @@ def test_an_empty_document_is_held_back_until_it_is_whole_again(fabric: Fabric) 
         fabric.appliance.set_allocations(allocations())
         is_in_state(fabric, "good")
         assert fabric.appliance.tell("check").exit == 0
+
+
+def test_nodes_that_are_all_at_other_addresses_at_once_are_held_back(fabric: Fabric, known: Config) -> None:
+    """Names and prefixes stay, every address is another one, no guard is configured: held, and nothing moves."""
+    for number, name in enumerate(NODES):
+        known["nodes"][name]["addresses"] = [f"10.2.0.{200 + number}"]
+    with undisturbed(fabric):
+        fabric.appliance.set_allocations(known)
+        is_in_state(fabric, "held")
+        assert "removes all 3 nodes at once: node-1 (" in fabric.appliance.tell("check").stdout
+        nothing_moves(fabric)
+        fabric.appliance.set_allocations(allocations())
+        is_in_state(fabric, "good")
 
 
 def test_far_less_than_before_goes_only_when_it_is_accepted(fabric: Fabric, known: Config) -> None:

@@ -420,6 +420,35 @@ def test_a_list_that_is_empty_by_mistake_is_held_back(world: World) -> None:
         eventually(lambda: not world.ipam()["held"], 10, "nothing is held any more", seen=world.ipam)
 
 
+def test_a_list_of_endpoints_that_is_empty_by_mistake_closes_no_vip(world: World) -> None:
+    """Three Local Services lose every endpoint in a new list: no VIP's path goes, `check` is critical, until they are
+    back. One of them that loses its last endpoint is closed at once."""
+    api, fabric = world.api, world.fabric
+    for number in (1, 2):
+        api.apply(
+            service(f"other-{number}", f"10.101.1.{number}", policy="Local"),
+            endpoint_slice(f"other-{number}", "node-2", "node-3"),
+        )
+    api.apply(*local_service("node-1", "node-2"))
+    world.held_from(LOCAL, "node-1", "node-2")
+    with undisturbed(fabric):
+        api.faults.empty.add("EndpointSlice")
+        api.forget()
+        api.cut()
+        (held,) = eventually(lambda: world.ipam()["held"], 10, "it is held", seen=world.ipam)
+        assert "closes all 3 VIP prefixes that name nodes at once: 10.101.0.1/32, " in held["reason"]
+        assert eventually(lambda: unwell(fabric), 10, "check is critical").exit == 2
+        never(lambda: world.next_hops(LOCAL) != {"node-1", "node-2"}, 1.0, "a path of the VIP goes")
+        api.faults.empty.clear()
+        api.forget()
+        api.cut()
+        eventually(lambda: not world.ipam()["held"], 10, "nothing is held any more", seen=world.ipam)
+    with undisturbed(fabric, gone={LOCAL}):
+        api.apply(endpoint_slice("web"))
+        world.held_from(LOCAL)
+        assert not world.ipam()["held"]
+
+
 def test_a_server_with_a_wrong_certificate_is_not_believed(world: World) -> None:
     """Somebody else answers in its place and gives a node more: an error that says so, and not one route moves."""
     api, fabric = world.api, world.fabric

@@ -123,13 +123,23 @@ def test_a_configured_guard_is_enforced_to_the_single_prefix(
     assert keeper.consider(good(nodes(left) if left else EMPTY)).held is held
 
 
-@pytest.mark.parametrize(("had", "left", "held"), [(10, 0, False), (24, 5, False), (25, 5, True), (200, 160, False),
+@pytest.mark.parametrize(("had", "left", "held"), [(10, 1, False), (24, 5, False), (25, 5, True), (200, 160, False),
                                                    (200, 159, True)])  # fmt: skip
 def test_without_a_guard_a_fifth_may_go_and_always_nineteen(
     keeper: Keeper, had: int, left: int, held: bool
 ) -> None:
     keeper.consider(good(nodes(had)))
-    assert keeper.consider(good(nodes(left) if left else EMPTY)).held is held
+    assert keeper.consider(good(nodes(left))).held is held
+
+
+@pytest.mark.parametrize(("had", "held"), [(1, False), (2, True), (19, True)])
+def test_without_a_guard_an_empty_document_is_held_where_there_were_several_nodes(
+    keeper: Keeper, had: int, held: bool
+) -> None:
+    keeper.consider(good(nodes(had)))
+    decision = keeper.consider(good(EMPTY))
+    assert decision.held is held
+    assert len(decision.allocations.nodes) == (had if held else 0)
 
 
 def test_what_is_held_back_says_so_and_waits_for_a_person(tmp_path: Path) -> None:
