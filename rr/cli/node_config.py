@@ -24,7 +24,7 @@ from rr.net import Address, Network
 @click.option("--rack", help="Only nodes of this rack.", shell_complete=names("peers", "rack"))
 @click.option(
     "--node",
-    help="Only this node, with its addresses and prefixes from the allocations in force.",
+    help="Only this node, with its addresses and what it may announce from the allocations in force.",
     shell_complete=names("peers", "node"),
 )
 @click.option(
@@ -95,7 +95,7 @@ def _owned(allocations: Mapping[str, Any], node: str) -> Owned:
     return Owned(
         node,
         tuple(ip_address(a) for a in row["addresses"]),
-        tuple(ip_network(p) for p in row["prefixes"]),
+        tuple(ip_network(p) for p in (*row["prefixes"], *row["borrowed"])),
     )
 
 

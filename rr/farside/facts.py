@@ -103,6 +103,7 @@ class Owned:
     name: str
     addresses: tuple[Address, ...]
     prefixes: tuple[Network, ...]
+    """All that it may announce but VIPs: its own prefixes, and the host routes that it borrows."""
 
     def address(self, version: int) -> Address | None:
         """Its first address of an IP version."""

@@ -64,6 +64,23 @@ def test_json_has_a_row_for_each_with_the_text(configured: Background, rrctl: Rr
     assert _rows(rrctl, "node-config", "--for", "bird", "--rack", "rack-2")[0]["node"] is None
 
 
+BORROWED = {
+    "frr": ("ip prefix-list RR-MAIN-OUT seq 10 permit 10.244.1.5/32", "  network 10.244.1.5/32"),
+    "bird": ("route 10.244.1.5/32 blackhole;", "net ~ [ 10.244.2.0/24, 10.244.1.5/32 ] then accept;"),
+    "gobgp": ('ip-prefix = "10.244.1.5/32"', "rib add -a ipv4 10.244.1.5/32 origin igp"),
+}
+
+
+@pytest.mark.parametrize("agent", BORROWED)
+def test_a_host_route_that_the_node_borrows_is_announced_too(
+    configured: Background, rrctl: Rrctl, agent: str
+) -> None:
+    text = _rows(rrctl, "node-config", "--for", agent, "--node", "node-2")[0]["text"]
+    assert [part for part in BORROWED[agent] if part not in text] == []
+    other = _rows(rrctl, "node-config", "--for", agent, "--node", "node-1")[0]["text"]
+    assert "10.244.1.5/32" not in other
+
+
 def test_secrets_are_read_only_when_asked_for(rrctl: Rrctl, tmp_path: Path) -> None:
     secret = tmp_path / "tor-1"
     secret.write_text("s3cret\n")

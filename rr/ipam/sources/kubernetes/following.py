@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rr.config.sources import KubernetesSettings
-from rr.ipam.allocations import Allocations
+from rr.ipam.allocations import EMPTY, Allocations
 from rr.ipam.reading import Reading
 from rr.ipam.sources.kubernetes.client import Client
 from rr.ipam.sources.kubernetes.cluster import Cluster
@@ -35,6 +35,7 @@ class Following:
         self._changed = asyncio.Event()
         self._cluster = Cluster(name_addressless=settings.node_selector is None)
         self._handover = Handover()
+        self._taken: tuple[Allocations, tuple[str, ...]] = (EMPTY, ())
         self._said: tuple[Allocations, tuple[str, ...]] | None = None
         self._told: str | None = None
         self._reflectors = [
@@ -72,19 +73,21 @@ class Following:
         self._changed.clear()
 
     def reading(self) -> Reading | None:
-        """What is to be said now; None: nothing new."""
+        """What is to be said now; None: nothing new. What goes wrong is told after the handovers under way are over."""
         for task in self._tasks:
             if task.done():
                 task.result()  # it never ends by itself: this is a fault of ours, and ends rrd
-        if trouble := self._trouble():
+        trouble = self._trouble()
+        if trouble and self._handover.due is None:
             known, self._told = self._told, trouble.wrong
             return Reading(self._name, None, trouble) if trouble.wrong != known else None
         if not all(one.synced for one in self._reflectors):
             return None
-        snapshot, left_out = (
-            self._handover.of(self._cluster.snapshot(), time.monotonic()),
-            self._cluster.left_out(),
-        )
+        if not trouble:
+            self._taken = self._cluster.snapshot(), self._cluster.left_out()
+        snapshot, left_out = self._handover.of(self._taken[0], time.monotonic()), self._taken[1]
+        if trouble and self._handover.due is None:
+            self._changed.set()  # it is to be told next
         same = self._said is not None and snapshot is self._said[0] and left_out == self._said[1]
         if same and self._told is None:
             return None

@@ -10,8 +10,18 @@ from pathlib import Path
 import pytest
 
 from rr.ipam.allocations import Allocations
+from rr.ipam.sources.kubernetes.handover import HANDOVER
 from tests.lab.kube_api import KubeApi
-from tests.lab.kube_objects import affinity, block, cilium_node, endpoint_slice, ip_pool, node, service
+from tests.lab.kube_objects import (
+    Object,
+    affinity,
+    block,
+    cilium_node,
+    endpoint_slice,
+    ip_pool,
+    node,
+    service,
+)
 from tests.lab.kube_tls import Authority
 from tests.unit.ipam.kubernetes.feed import following, kubeconfig
 
@@ -490,3 +500,47 @@ async def test_everything_at_once(api: KubeApi, config: Path) -> None:
     assert prefixes(found, "node-2") == ["10.246.2.0/26", "10.244.2.0/24"]
     pools = {str(prefix): pool.nodes for pool in found.vips for prefix in pool.prefixes}
     assert pools == {"10.100.0.1/32": {"node-2"}, "10.100.0.0/32": None, "10.100.0.2/31": None}
+
+
+def open_to(*names: str) -> Callable[[Allocations], bool]:
+    return lambda found: [pool.nodes for pool in found.vips] == [frozenset(names)]
+
+
+def local(*names: str) -> list[Object]:
+    return [service("web", "10.100.0.1", policy="Local"), endpoint_slice("web", *names)]
+
+
+async def test_a_rolling_update_is_handed_over_and_its_end_is_said_without_another_change(
+    api: KubeApi, config: Path
+) -> None:
+    api.apply(*local("node-1"))
+    async with following(config) as feed:
+        await feed.allocated(open_to("node-1"))
+        await watched(api, "EndpointSlice")
+        before = len(feed.readings)
+        api.apply(*local("node-1", "node-2"))
+        await asyncio.sleep(0.02)
+        api.apply(*local("node-2"))
+        await feed.allocated(open_to("node-2"))
+    *shared, ended = feed.readings[before:]
+    assert shared
+    assert all(one.allocations and open_to("node-1", "node-2")(one.allocations) for one in shared)
+    assert 0.9 * HANDOVER < ended.time - shared[0].time < 3 * HANDOVER
+
+
+async def test_what_goes_wrong_during_a_handover_is_told_when_it_is_over(api: KubeApi, config: Path) -> None:
+    api.apply(*local("node-1"))
+    async with following(config, patience=0.0) as feed:
+        await feed.allocated(open_to("node-1"))
+        for kind in ("Node", "Service", "EndpointSlice"):
+            await watched(api, kind)
+        api.apply(*local("node-2"))
+        await feed.allocated(open_to("node-1", "node-2"))
+        handing_over = len(feed.readings)
+        api.faults.status["*"] = 403
+        api.cut()
+        await feed.failed("does not let us read")
+        ended, *troubles = feed.readings[handing_over:]
+        assert ended.allocations
+        assert open_to("node-2")(ended.allocations)
+        assert all(one.error for one in troubles)
