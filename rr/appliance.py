@@ -328,6 +328,7 @@ class Appliance:
             if name in config.instances
             for sentence in report.enforcing(runner, config.instances[name].racks)
         ]
+        told += report.dropped_sources(self.keeper, [source.called for source in config.ipam.sources])
         return replace(found, changes=(*found.changes, *told))
 
     async def reload(self) -> Row:
@@ -378,7 +379,7 @@ class Appliance:
             self._change_sources(config)
 
     def _change_sources(self, config: Config) -> None:
-        """What a source said that is no longer named is forgotten at once; the others are read again."""
+        """Read the sources that are named now; what others said goes when every one has said something."""
         self.allocating.decided(self.allocating.configure(config))
         self.resume_sources.set()
 
@@ -538,11 +539,15 @@ class Appliance:
         """What is not as the sources say."""
         return self.allocating.differences()
 
-    async def accept(self, source: str | None = None) -> Row:
-        """Put held allocations in force, of one source or of all."""
+    async def accept(self, source: str | None = None, digest: str | None = None) -> Row:
+        """Put held allocations in force, of one source or of all, or only those that a digest names."""
         self._must_be_held(source, "accept")
+        if digest is not None and not self.keeper.held_of(source, digest):
+            now = ", ".join(f"{one.digest} of {name}" for name, one in self.keeper.held_of(source).items())
+            wrong = f"nothing is held back any more that has the digest {digest}, but {now}"
+            raise Refused(wrong, "look at it with `rrctl ipam diff --state held`, then accept that")
         # What somebody is told to be decided outlives a kill of rrd: it is on disk before the answer.
-        changed = self.allocating.accept(source)
+        changed = self.allocating.accept(source, digest)
         await self.keeper.save(at_once=True)
         await self._applied()
         return {"changed": changed}

@@ -10,10 +10,11 @@ from rr.guard.warden import Warden, suspension
 from rr.instance.health import Cause, EngineState
 from rr.instance.runner import InstanceRunner
 from rr.ipam import rows
+from rr.ipam.claims import Kind
 from rr.ipam.keeper import Keeper
 from rr.net import Address, Network
 from rr.policy.verdict import Announcement, Verdict
-from rr.text import FEW, duration
+from rr.text import FEW, duration, few
 from rr.view import clock
 from rr.view.live import ESTABLISHED, LiveView, Role
 
@@ -109,7 +110,7 @@ def ipam_problems(keeper: Keeper) -> list[Row]:
     problems: list[Row] = []
     if not keeper.known:
         problems.append(critical("No allocations were ever known: no route is accepted"))
-    problems += [critical(f"New allocations are {held.reason}") for _, held in sorted(keeper.held.items())]
+    problems += [critical(f"New allocations are {held.text}") for _, held in sorted(keeper.held.items())]
     for source in rows.source_names(keeper):
         problems += _source_problems(keeper, source)
     conflicts = [c.text for c in keeper.settled.conflicts if c.until is None]
@@ -127,7 +128,10 @@ def _source_problems(keeper: Keeper, source: str) -> Iterator[Row]:
     age = keeper.clock() - since
     say = critical if age > SOURCE_PATIENCE else warning
     known = source in keeper.parts
-    if state == rows.REJECTED:
+    if source in keeper.leaving:
+        if state != rows.HELD:
+            yield warning(rows.staying(keeper, source))
+    elif state == rows.REJECTED:
         yield warning(
             f"{source} still says what was rejected at {rows.moment(since)}: what was in force stays"
         )
@@ -139,6 +143,21 @@ def _source_problems(keeper: Keeper, source: str) -> Iterator[Row]:
         yield say(f"Nothing of {source} is allocated: it has not said anything yet")
     elif state == rows.SILENT and known and keeper.clock() - keeper.started > SILENCE:
         yield say(f"The allocations of {source} are {duration(age)} old: it says nothing since rrd started")
+
+
+def dropped_sources(keeper: Keeper, names: Sequence[str]) -> Iterator[str]:
+    """What becomes of what sources say that are configured now, and would not be if these were."""
+    parts, fresh = keeper.parts, [name for name in names if name not in keeper.parts]
+    for source in [name for name in keeper.sources if name in parts and name not in names]:
+        others = (rows.tokens(part.allocations) for name, part in parts.items() if name in names)
+        alone = rows.tokens(parts[source].allocations).difference(*others)
+        prefixes = len({claim.network for claim in alone if claim.kind is not Kind.ADDRESS})
+        if fresh:
+            has = "has" if len(fresh) == 1 else "have"
+            fate = f"what it gives stays until {few(fresh)} {has} said something"
+        else:
+            fate = "what only it gives goes, if the guard does not hold it back"
+        yield f"{source} is no longer read: {fate} (prefixes that no other source gives: {prefixes})"
 
 
 def quarantine_problems(warden: Warden) -> list[Row]:

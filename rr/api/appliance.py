@@ -151,10 +151,11 @@ class Appliance(Protocol):
     async def undrain(self, instance: str | None) -> Sequence[Row]:
         """Let an instance (None: all) serve again; answer when engines let peers in, with rows as `drain`'s."""
 
-    async def accept(self, source: str | None) -> Row:
+    async def accept(self, source: str | None, digest: str | None) -> Row:
         """Put the held allocations of one source (None: of all) in force, answer `{changed: [...]}`.
 
-        Raises Refused if none are held, and NotFound for an unknown source.
+        With a digest only those that it names. Raises Refused if none are held, or none that it names, and NotFound
+        for an unknown source.
         """
 
     async def reject(self, source: str | None) -> Row:

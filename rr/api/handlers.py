@@ -205,8 +205,8 @@ class Handlers:
 
     async def accept(self, request: web.Request) -> web.StreamResponse:
         """Let held allocations through, of one source or of all."""
-        asked = query.read(request, source=query.text)
-        return answer(await self._appliance.accept(asked.get("source")))
+        asked = query.read(request, source=query.text, digest=query.text)
+        return answer(await self._appliance.accept(asked.get("source"), asked.get("digest")))
 
     async def reject(self, request: web.Request) -> web.StreamResponse:
         """Forget held allocations, of one source or of all."""

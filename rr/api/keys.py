@@ -13,7 +13,7 @@ KINDS = ("pod", "vip")
 DRAIN_STATES = SERVING, DRAINING, CLOSING, DRAINED = ("serving", "draining", "closing", "drained")
 DRAIN_LONGEST = 3600.0
 """Seconds that a drain may wait at most before it ends sessions."""
-SOURCE_STATES = ("good", "failing", "silent", "held", "rejected")
+SOURCE_STATES = ("good", "failing", "silent", "held", "rejected", "removed")
 DIFF_STATES = ("held", "rejected", "refused", "grace")
 ENGINE_STATES = ("starting", "running", "down")
 REASONS = {
@@ -158,7 +158,8 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
             "state",
             "text",
             f"one of {_one_of(SOURCE_STATES)}: failing while it cannot be read, silent before its first word, "
-            "held while the guard holds back what it says, rejected while it still says what was rejected",
+            "held while the guard holds back what it says, rejected while it still says what was rejected, "
+            "removed while it is no longer configured and what it said stays in force",
         ),
         Key("last_good", "time", "until when what it says was in force as it says it; null: never", True),
         Key("age_seconds", "number", "0 while it is good; else seconds since it last was"),
@@ -168,6 +169,12 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
         Key("conflicts", "number", "things that it says and that are refused, since somebody else has them"),
         Key("left_out", "number", "things that it says and nothing can be made of; they grant nothing"),
         Key("left_out_named", "list", "the first hundred of those, a sentence each"),
+        Key(
+            "held_digest",
+            "text",
+            "what names the snapshot that is held, for `rrctl ipam accept --digest`; null where none is",
+            True,
+        ),
         Key("error", "text", "what is wrong with it now", True),
     ),
     "ipam.diff": (
@@ -225,7 +232,10 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
         ),
         Key("error", "text", "what is wrong with the sources now", True),
         Key(
-            "held", "list", "snapshots that the guard holds: `{source, reason, since, nodes, prefixes}`", True
+            "held",
+            "list",
+            "snapshots that the guard holds: `{source, reason, digest, since, nodes, prefixes}`",
+            True,
         ),
         Key("conflicts", "number", "things that sources say and that are refused", optional=True),
         Key(

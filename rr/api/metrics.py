@@ -301,7 +301,7 @@ def _source_samples(sources: Sequence[Mapping[str, Any]]) -> _Samples:
         "rr_ipam_held": [((row["source"],), row["state"] == "held") for row in sources],
         "rr_ipam_source_age_seconds": [((row["source"],), row["age_seconds"]) for row in sources],
         "rr_ipam_source_up": [
-            ((row["source"],), row["state"] not in ("failing", "silent")) for row in sources
+            ((row["source"],), row["state"] not in ("failing", "silent", "removed")) for row in sources
         ],
         "rr_ipam_source_nodes": [((row["source"],), row["nodes"]) for row in sources],
         "rr_ipam_source_prefixes": [((row["source"],), row["prefixes"]) for row in sources],

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 import click
 
@@ -121,8 +120,9 @@ def sources(session: Session) -> None:
     """List the sources in the order of their precedence: whether each can be read, and what it says.
 
     State: good; failing (it cannot be read); silent (it said nothing yet); held (the guard holds back
-    what it says); rejected (it still says what was rejected). AGE is since when it is not good. LEFT OUT
-    counts what it says and nothing can be made of, which grants nothing; it is named below the table.
+    what it says); rejected (it still says what was rejected); removed (it is no longer configured, and what
+    it said stays in force until who is configured instead has said something). AGE is since when it is not
+    good. LEFT OUT counts what it says and nothing can be made of, which grants nothing; it is named below the table.
 
     \b
     Examples:
@@ -175,19 +175,24 @@ def diff(session: Session, source: str | None, node: str | None, state: str | No
 
 @command(ipam)
 @click.argument("source", required=False, shell_complete=names("ipam/sources", "source"))
+@click.option("--digest", help="Only what this names; something else that is held by now is refused.")
 @click.pass_obj
-def accept(session: Session, source: str | None) -> None:
+def accept(session: Session, source: str | None, digest: str | None) -> None:
     """Put allocations in force that the guard holds back because they remove too much.
 
     Look at them first: `rrctl ipam diff` says what they grant and revoke. What they remove goes at once,
     also where rr.yaml sets a grace. Without SOURCE it is what all sources say that are held.
 
+    `rrctl check`, `ipam sources` and `ipam diff` name what is held with a digest: with it nothing else is accepted,
+    also if the source says something else meanwhile.
+
     \b
     Examples:
       rrctl ipam accept
       rrctl ipam accept file:/etc/rr/allocations.yaml
+      rrctl ipam accept --digest 3f9c2a1b
     """
-    answer = session.client.post(f"ipam/accept{_of(source)}")
+    answer = session.client.post("ipam/accept", source=source, digest=digest)
     if session.output.as_json:
         session.output.json(answer)
         return
@@ -210,12 +215,8 @@ def reject(session: Session, source: str | None) -> None:
       rrctl ipam reject
       rrctl ipam reject file:/etc/rr/allocations.yaml
     """
-    answer = session.client.post(f"ipam/reject{_of(source)}")
+    answer = session.client.post("ipam/reject", source=source)
     if session.output.as_json:
         session.output.json(answer)
     else:
         session.output.line(f"Rejected what {', '.join(answer['rejected'])} says; what was in force stays.")
-
-
-def _of(source: str | None) -> str:
-    return f"?source={quote(source, safe='')}" if source else ""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -26,6 +27,7 @@ from rr.ipam.reading import Reading
 from rr.ipam.restore import restore
 from rr.ipam.settle import NOTHING, Settled, settle
 from rr.ipam.store import Part, Rejected, State
+from rr.text import few
 
 log = structlog.get_logger()
 SAVE_PAUSE = 1.0
@@ -67,18 +69,32 @@ class Held:
     """All that would be in force."""
     reason: str
     since: float
+    gone: tuple[Allocations, ...] = ()
+    """What sources said that are no longer configured, and that goes with it."""
 
     @property
     def allocations(self) -> Allocations:
         """What the source says."""
         return self.reading.allocations or EMPTY
 
+    @property
+    def digest(self) -> str:
+        """By what it is named, so that nobody accepts something else than he looked at."""
+        said = [self.reading.source, *(part.digest() for part in (self.allocations, *self.gone))]
+        return hashlib.sha256("\n".join(said).encode()).hexdigest()[:8]
+
+    @property
+    def text(self) -> str:
+        """The reason with the way out."""
+        return f"{self.reason}; `rrctl ipam accept --digest {self.digest}` brings it into force"
+
 
 class Keeper:
     """The allocations in force.
 
-    `sources` names those that are configured, in order of precedence: what others said before is forgotten.
-    Without it, every source that ever spoke counts. `grace` is the time in seconds by which a revocation is delayed.
+    `sources` names those that are configured, in order of precedence. What others said before stays in force until
+    every one of those has said something; then the guard judges all of the change at once. Without `sources`, every
+    source that ever spoke counts. `grace` is the time in seconds by which a revocation is delayed.
     """
 
     def __init__(
@@ -123,24 +139,67 @@ class Keeper:
             log.warning(str(error))
             return NOTHING
         self.parts, self.rejected = dict(state.parts), dict(state.rejected)
+        for name in self.rejected.keys() & set(self.leaving):
+            self.refusing[name] = Reading(name, EMPTY, time=self.rejected[name].since)
         return settled
 
     def _configured(self, state: State) -> State:
-        """What is known of the sources that are configured, in their order."""
-        names = self.sources or sorted(state.parts)
+        """What is known of the sources: first those that are configured, in their order."""
+        names = dict.fromkeys((*self.sources, *sorted(state.parts)))
         parts = {name: state.parts[name] for name in names if name in state.parts}
-        return replace(state, parts=parts, rejected={n: r for n, r in state.rejected.items() if n in parts})
+        rejected = {
+            name: one
+            for name, one in state.rejected.items()
+            if name in self.sources or (name in parts and (not self.sources or one.digest == EMPTY.digest()))
+        }
+        return replace(state, parts=parts, rejected=rejected)
 
     def configure(self, guard: Guard | None, sources: Iterable[str], grace: float) -> Decision:
-        """Take another configuration: what a source said that is no longer named is forgotten at once."""
+        """Take another configuration; what sources said that are no longer named is `leaving`."""
+        self.parts = dict(self.state().parts)  # until now they were good, and no longer from now on
         self.guard, self.sources, self.grace = guard, tuple(sources), grace
-        for kept in (self.errors, self.since, self.held, self.rejected, self.refusing, self.parts):
+        for kept in (self.errors, self.since, self.held, self.rejected, self.refusing):
             for name in [name for name in kept if name not in self.sources]:
                 del kept[name]
         self.good &= set(self.sources)
-        self.parts = {name: self.parts[name] for name in self.sources if name in self.parts}
-        settled = settle(self.settled, self._said({}), now=self.clock())
-        return self._enforce(settled, "the configuration names other sources")
+        self.settled = settle(self.settled, self._said({}), now=self.clock(), sweep=False)
+        self._changed += 1
+        return self.dismiss()
+
+    @property
+    def leaving(self) -> tuple[str, ...]:
+        """Sources that are no longer configured, and what they said is in force all the same."""
+        return tuple(name for name in self.parts if self.sources and name not in self.sources)
+
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """Configured sources that have given nothing yet; until they do, what is `leaving` stays."""
+        return tuple(name for name in self.sources if name not in self.parts)
+
+    def dismiss(self) -> Decision:
+        """Take back what only sources said that are `leaving`, unless the guard objects or a source is awaited."""
+        gone = [name for name in self.leaving if name not in self.held and name not in self.rejected]
+        if self.awaited or not gone:
+            return self._unchanged("what sources said that are no longer configured stays as it is")
+        said = self._said({}, gone)
+        settled = settle(self.settled, said, now=self.clock(), sweep=False)
+        if why := self._excess(settled.allocations):
+            reason, since = f"held back: the configuration without {few(gone)} {why}", self.clock()
+            for name in gone:
+                part = self.parts[name].allocations
+                self.held[name] = Held(
+                    Reading(name, EMPTY, time=since), settled.allocations, reason, since, (part,)
+                )
+            return self._unchanged(reason)
+        if self.grace:
+            settled = settle(self.settled, said, now=self.clock(), grace=self.grace, sweep=False)
+        self._forget(gone)
+        return self._enforce(settled, f"without {few(gone)}")
+
+    def _forget(self, gone: Iterable[str]) -> None:
+        for name in gone:
+            for kept in (self.parts, self.held, self.rejected, self.refusing):
+                kept.pop(name, None)
 
     def start(self) -> None:
         """Until `begin`, what sources say is settled as if they all spoke at once: who is first has no advantage."""
@@ -170,9 +229,9 @@ class Keeper:
         recovered = self.errors.pop(source, None) is not None
         self.since.pop(source, None)
         self.good.add(source)
-        said = self._said({source: snapshot})
+        gone, said = self._replaced(source), self.saying(source, snapshot)
         settled = settle(self._base or self.settled, said, now=self.clock(), sweep=False)
-        if source in self.parts and (why := self._excess(settled.allocations)):
+        if (gone or source in self.parts) and (why := self._excess(settled.allocations)):
             return self._doubt(reading, settled.allocations, why)
         told = (self.held.pop(source, None), self.rejected.pop(source, None), self.refusing.pop(source, None))
         if self.grace and settled is not self.settled:
@@ -183,6 +242,7 @@ class Keeper:
             return self._unchanged(f"{source} says nothing new")
         first = not self.parts
         self.parts[source] = Part(snapshot, reading.time)
+        self._forget(gone)
         return self._enforce(settled, source, first=first)
 
     def sweep(self) -> Decision:
@@ -190,14 +250,24 @@ class Keeper:
         settled = settle(self.settled, self.settled.parts, now=self.clock(), grace=self.grace)
         return self._enforce(settled, "after its grace")
 
-    def accept(self, source: str | None = None) -> Decision:
-        """Bring into force what is held back, of one source or of all, at once and without a grace."""
-        held = {name: one for name, one in self.held.items() if source in (None, name)}
+    def held_of(self, source: str | None = None, digest: str | None = None) -> dict[str, Held]:
+        """What is held back, of one source or of all, and with a digest only what that names."""
+        return {
+            name: one
+            for name, one in self.held.items()
+            if source in (None, name) and digest in (None, one.digest)
+        }
+
+    def accept(self, source: str | None = None, digest: str | None = None) -> Decision:
+        """Bring into force what is held back (see `held_of`), at once and without a grace."""
+        held = self.held_of(source, digest)
         if not held:
             return self._unchanged("nothing is held back")
+        gone = {other for name in held for other in self._replaced(name)}
         for name, one in held.items():
             del self.held[name]
             self.parts[name] = Part(one.allocations, one.reading.time)
+        self._forget(gone)
         settled = settle(self.settled, self._said({}), now=self.clock(), sweep=False)
         return self._enforce(settled, ", ".join(held))
 
@@ -214,11 +284,22 @@ class Keeper:
         self._changed += bool(names)
         return names
 
-    def _said(self, more: Mapping[str, Allocations]) -> dict[str, Allocations]:
+    def saying(self, source: str, snapshot: Allocations) -> dict[str, Allocations]:
+        """What all sources say once what this one says is in force."""
+        return self._said({source: snapshot}, self._replaced(source))
+
+    def _replaced(self, source: str) -> tuple[str, ...]:
+        """Who is gone for good when what a source says comes into force."""
+        leaving = self.leaving
+        if source in leaving:
+            return (source,)
+        return leaving if self.awaited == (source,) else ()
+
+    def _said(self, more: Mapping[str, Allocations], without: Collection[str] = ()) -> dict[str, Allocations]:
         """What all sources say, in the order of their precedence."""
         said = {name: part.allocations for name, part in self.parts.items()} | dict(more)
         first = {name: said[name] for name in self.sources if name in said}
-        return first | said
+        return {name: part for name, part in (first | said).items() if name not in without}
 
     def _excess(self, snapshot: Allocations) -> str | None:
         if snapshot is self.allocations:
@@ -242,10 +323,13 @@ class Keeper:
             return self._unchanged(f"{source} still says what was rejected")
         self.rejected.pop(source, None)
         self.refusing.pop(source, None)
-        before = self.held.get(source)
-        reason = f"held back: {source} {why}; `rrctl ipam accept` brings it into force"
-        self.held[source] = Held(reading, snapshot, reason, before.since if before else self.clock())
-        return self._unchanged(reason)
+        before, gone = self.held.get(source), self._replaced(source)
+        instead = f" instead of {few(gone)}" if gone else ""
+        parts = tuple(self.parts[name].allocations for name in gone)
+        since = before.since if before else self.clock()
+        held = Held(reading, snapshot, f"held back: {source}{instead} {why}", since, parts)
+        self.held[source] = held
+        return self._unchanged(held.reason)
 
     def _unchanged(self, reason: str) -> Decision:
         return Decision(self.allocations, False, bool(self.held), reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from rr.ipam.allocations import Allocations, NodeAllocation, VipPool
+from rr.ipam.allocations import EMPTY, Allocations, NodeAllocation, VipPool
 from rr.ipam.claims import Claim, Kind
 from rr.ipam.settle import NOTHING, Settled, settle
 from rr.ipam.store import State
@@ -29,9 +29,9 @@ def restore(state: State, now: float) -> Settled:
     lingering = {}
     for claim, entry in state.lingering.items():
         source = next((name for name in parts if name in entry.source), next(iter(parts)))
-        if claim.kind is Kind.VIP and entry.source not in parts:
-            continue  # its source is no longer configured
-        had[source] = _with(had[source], claim)
+        if claim.kind is Kind.VIP:
+            source = entry.source  # it alone can have it, also where it is no longer configured
+        had[source] = _with(had.get(source, EMPTY), claim)
         lingering[claim] = entry
     held = settle(NOTHING, had)
     return settle(replace(held, lingering=lingering), parts, now=now)

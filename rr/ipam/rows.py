@@ -11,9 +11,11 @@ from rr.ipam.claims import Claim, Kind, claims_of
 from rr.ipam.keeper import Held, Keeper
 from rr.ipam.moves import node_sources, vip_nodes
 from rr.ipam.settle import Settled, settle
+from rr.text import few
 
 Row = dict[str, Any]
 GOOD, FAILING, SILENT, HELD, REJECTED = "good", "failing", "silent", "held", "rejected"
+REMOVED = "removed"
 
 
 def status(keeper: Keeper) -> Row:
@@ -39,7 +41,8 @@ def status(keeper: Keeper) -> Row:
 def _held(name: str, held: Held) -> Row:
     return {
         "source": name,
-        "reason": held.reason,
+        "reason": held.text,
+        "digest": held.digest,
         "since": moment(held.since),
         "nodes": len(held.snapshot.nodes),
         "prefixes": held.snapshot.size,
@@ -55,8 +58,8 @@ def moment(seconds: float) -> str:
 
 
 def source_names(keeper: Keeper) -> list[str]:
-    """The configured sources in their order; without a configuration, whoever spoke."""
-    return list(keeper.sources or dict.fromkeys((*keeper.parts, *keeper.errors)))
+    """The configured sources in their order, then those that are leaving; without a configuration, whoever spoke."""
+    return [*(keeper.sources or dict.fromkeys((*keeper.parts, *keeper.errors))), *keeper.leaving]
 
 
 def state_of(keeper: Keeper, source: str) -> tuple[str, float]:
@@ -68,9 +71,24 @@ def state_of(keeper: Keeper, source: str) -> tuple[str, float]:
         return FAILING, keeper.since[source]
     if source in keeper.refusing and source in keeper.rejected:
         return REJECTED, keeper.rejected[source].since
+    if part and source in keeper.leaving:
+        return REMOVED, part.time
     if source not in keeper.good:
         return SILENT, part.time if part else keeper.started
     return GOOD, keeper.clock()
+
+
+def staying(keeper: Keeper, source: str) -> str:
+    """Why what a source said is in force although it is no longer configured: a sentence without its end."""
+    if source in keeper.held:
+        return keeper.held[source].text
+    stays = f"{source} is no longer configured; what it said stays in force"
+    if source in keeper.rejected:
+        return f"{stays}, since its removal was rejected: name it in rr.yaml again"
+    silent = [name for name in keeper.awaited if name not in keeper.held and name not in keeper.rejected]
+    if silent:
+        return f"{stays} until {few(silent)} {'has' if len(silent) == 1 else 'have'} said something"
+    return f"{stays} until what {few(keeper.awaited) or 'the others'} said is judged"
 
 
 _NAMED = 100
@@ -88,7 +106,9 @@ def _source(keeper: Keeper, name: str, kind: str, left_out: tuple[str, ...]) -> 
     part, (state, since) = keeper.parts.get(name), state_of(keeper, name)
     error = keeper.errors[name].trouble if name in keeper.errors else None
     if state == HELD:
-        error = error or keeper.held[name].reason
+        error = error or keeper.held[name].text
+    elif name in keeper.leaving:
+        error = staying(keeper, name)
     elif state == REJECTED:
         error = f"rejected by hand; it was {keeper.rejected[name].reason.partition(';')[0]}"
     allocations = part.allocations if part else Allocations({})
@@ -104,6 +124,7 @@ def _source(keeper: Keeper, name: str, kind: str, left_out: tuple[str, ...]) -> 
         "conflicts": sum(c.source == name and c.until is None for c in keeper.settled.conflicts),
         "left_out": len(left_out),
         "left_out_named": list(left_out[:_NAMED]),
+        "held_digest": keeper.held[name].digest if name in keeper.held else None,
         "error": error,
     }
 
@@ -162,13 +183,12 @@ def differences(keeper: Keeper) -> list[Row]:
 
 def _waiting(keeper: Keeper) -> Iterator[Row]:
     """What would change if a snapshot came into force that is held back, or was rejected."""
-    found = {name: (HELD, held.allocations, held.reason) for name, held in keeper.held.items()}
+    found = {name: (HELD, held.allocations, held.text) for name, held in keeper.held.items()}
     for name, reading in keeper.refusing.items():
         if reading.allocations and name in keeper.rejected:
             found[name] = (REJECTED, reading.allocations, "rejected by hand")
     for source, (state, snapshot, text) in sorted(found.items()):
-        said = {name: part.allocations for name, part in keeper.parts.items()} | {source: snapshot}
-        after = settle(keeper.settled, said, now=keeper.clock(), sweep=False)
+        after = settle(keeper.settled, keeper.saying(source, snapshot), now=keeper.clock(), sweep=False)
         old, new = tokens(keeper.allocations), tokens(after.allocations)
         for change, claims in (("grant", new - old), ("revoke", old - new)):
             for claim in sorted(claims, key=_order):

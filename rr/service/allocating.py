@@ -19,7 +19,7 @@ from rr.ipam.claims import Claim, Nodes
 from rr.ipam.keeper import Decision, Keeper
 from rr.ipam.moves import Move, Moves
 from rr.ipam.reading import Reading
-from rr.ipam.rows import Row, differences, sources
+from rr.ipam.rows import Row, differences, sources, staying
 
 AT_MOST_EVERY = 0.01
 """Seconds between two looks at what sources say, while they say something all the time."""
@@ -60,6 +60,8 @@ class Allocating:
         self._spoken: set[str] = set()
         self._left_out: dict[str, tuple[str, ...]] = {}
         self._untold: deque[tuple[str, str, str]] = deque()
+        self._leaving: dict[str, str] = {}
+        """What was said last about each source that is no longer configured."""
 
     def configure(self, config: Config) -> Decision:
         """Take another configuration."""
@@ -95,6 +97,8 @@ class Allocating:
     def begin(self) -> None:
         """Go by what is known now: every source has said something, or there is no more time to wait for it."""
         self.keeper.begin()
+        if self.keeper.leaving:
+            self.decided(self.keeper.dismiss())
         self.heard.set()
 
     def _patience(self) -> float:
@@ -126,7 +130,7 @@ class Allocating:
         elif failed and not reading.error:
             self._say("ipam", source, f"{source} can be read again")
         if now_held and (held is None or held.reason != now_held.reason):
-            self._say("ipam", source, now_held.reason)
+            self._say("ipam", source, now_held.text)
         if reading.error is None:
             self._tell_left_out(source, reading.left_out)
         self.decided(decision)
@@ -138,13 +142,14 @@ class Allocating:
             self._say("ipam", "allocations", decision.reason)
         self._count(decision.moves)
         self._tell(decision)
+        self._tell_leaving()
         self._background(self.keeper.save(at_once=_takes_away(decision)))
 
-    def accept(self, source: str | None) -> list[str]:
+    def accept(self, source: str | None, digest: str | None = None) -> list[str]:
         """Bring what is held back into force; answer what that changes, in sentences."""
-        for name in [name for name in self.keeper.held if source in (None, name)]:
+        for name in self.keeper.held_of(source, digest):
             self._say("ipam", name, f"the held allocations of {name} were accepted by hand")
-        decision = self.keeper.accept(source)
+        decision = self.keeper.accept(source, digest)
         self.decided(decision)
         return _sentences(decision.changes)
 
@@ -201,6 +206,16 @@ class Allocating:
                 self._tell_some()
         finally:
             self._tell_some(len(self._untold))  # rrd ends
+
+    def _tell_leaving(self) -> None:
+        """Say of each source that is no longer configured why what it said stays in force, and when it does not."""
+        before, now = self._leaving, {name: staying(self.keeper, name) for name in self.keeper.leaving}
+        self._leaving = now
+        for name, sentence in now.items():
+            if before.get(name) != sentence:
+                self._say("ipam", name, sentence)
+        for name in before.keys() - now.keys() - self._types.keys():
+            self._say("ipam", name, f"what {name} said counts no longer: it is no longer configured")
 
     def _tell_left_out(self, source: str, left_out: tuple[str, ...]) -> None:
         """Say once of what a source says what counts for nothing, and once that it no longer is so."""

@@ -318,6 +318,76 @@ def test_what_is_rejected_by_hand_never_comes_into_force(fabric: Fabric, known: 
         nothing_moves(fabric)
 
 
+def test_with_its_digest_only_what_was_looked_at_is_accepted(fabric: Fabric, known: Config) -> None:
+    """The file says even less before `accept --digest`: refused with a sentence, and nothing moves."""
+    configure(fabric, guard={"max_removed": "20%"})
+    for name in ("node-2", "node-3"):
+        known["nodes"][name]["prefixes"] = []
+    with undisturbed(fabric):
+        fabric.appliance.set_allocations(known)
+        is_in_state(fabric, "held")
+        looked_at = sources_of(fabric)["file"]["held_digest"]
+        assert f"rrctl ipam accept --digest {looked_at}" in fabric.appliance.tell("check").stdout
+        fabric.appliance.set_allocations({"nodes": {}})
+        eventually(
+            lambda: sources_of(fabric)["file"]["held_digest"] != looked_at, 5, "something else is held"
+        )
+        told = fabric.appliance.tell("ipam", "accept", "--digest", looked_at)
+        assert (told.exit, looked_at in told.stderr) == (1, True)
+        nothing_moves(fabric)
+
+
+# Other sources
+
+
+def name_source(fabric: Fabric, path: Path) -> Any:
+    """Have rr.yaml name a file, and nothing else, as the source; answers what the reload said."""
+    fabric.appliance.settings["ipam"] = {"sources": [{"type": "file", "path": str(path)}]}
+    fabric.appliance.set_config(fabric.appliance.instances)
+    return fabric.appliance.reload()
+
+
+def test_a_source_that_moves_to_another_path_moves_no_route(fabric: Fabric) -> None:
+    """The same content under another path, by reload and without a guard: no route is taken back, and `check` is OK."""
+    configure(fabric, only_file=True)
+    other = fabric.appliance.host.folder / "moved.yaml"
+    replace_file(other, fabric.appliance.allocations_file.read_text())
+    with undisturbed(fabric):
+        name_source(fabric, other)
+        eventually(lambda: [*sources_of(fabric)] == ["file"], 5, "the old one is gone")
+        assert sources_of(fabric)["file"]["source"] == f"file:{other}"
+        is_in_state(fabric, "good")
+        nothing_moves(fabric)
+        assert fabric.appliance.tell("check").exit == 0
+
+
+def test_a_source_that_moves_to_nowhere_takes_nothing_with_it(fabric: Fabric) -> None:
+    """A path without a file: what the old one said stays, over a restart too, and `check` says so until it is there."""
+    configure(fabric, only_file=True)
+    old, other = f"file:{fabric.appliance.allocations_file}", fabric.appliance.host.folder / "later.yaml"
+    other.unlink(missing_ok=True)
+    stays = (
+        f"{old} is no longer configured; what it said stays in force until file:{other} has said something"
+    )
+    with undisturbed(fabric):
+        assert any(
+            "is no longer read: what it gives stays" in change
+            for change in name_source(fabric, other)["changed"]
+        )
+        for again in (False, True):
+            if again:
+                restart(fabric)
+            is_in_state(fabric, "failing")
+            is_in_state(fabric, "removed", old)
+            told = fabric.appliance.tell("check")
+            assert (told.exit, stays in told.stdout) == (1, True)
+            nothing_moves(fabric)
+        replace_file(other, fabric.appliance.allocations_file.read_text())
+        eventually(lambda: [*sources_of(fabric)] == ["file"], 5, "the old one is gone")
+        assert fabric.appliance.tell("check").exit == 0
+        nothing_moves(fabric)
+
+
 # Contradictions
 
 

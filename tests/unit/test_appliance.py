@@ -248,6 +248,60 @@ async def test_many_conflicts_are_not_all_told(appliance: Appliance) -> None:
     assert len([row for row in appliance.ipam_diff() if row["state"] == "refused"]) == 10
 
 
+async def test_what_is_no_longer_held_is_not_accepted_by_its_digest(guarded: Appliance) -> None:
+    read(guarded, OWNED)
+    read(guarded, Allocations({"node-1": OWNED.nodes["node-1"]}))
+    looked_at = guarded.ipam_sources()[0]["held_digest"]
+    assert any(f"`rrctl ipam accept --digest {looked_at}`" in text for _, text in said(guarded))
+    read(guarded, allocations({}))
+    now = guarded.ipam_sources()[0]["held_digest"]
+    sentence = (
+        f"nothing is held back any more that has the digest {looked_at}, but {now} of {SOURCE}; look at it"
+    )
+    with pytest.raises(Refused, match=sentence):
+        await guarded.accept(None, looked_at)
+    assert guarded.keeper.allocations == OWNED
+    assert len((await guarded.accept(None, now))["changed"]) == 4
+
+
+async def test_a_source_that_is_removed_warns_until_the_new_one_has_spoken(appliance: Appliance) -> None:
+    read(appliance, OWNED)
+    other = {"sources": [{"type": "file", "path": "/other"}]}
+    new = Config.model_validate({**appliance.settings.model_dump(mode="json"), "ipam": other})
+    fate = f"what it gives stays until {OTHER} has said something (prefixes that no other source gives: 2)"
+    assert f"{SOURCE} is no longer read: {fate}" in appliance.difference(new).changes
+    appliance.allocating.decided(appliance.allocating.configure(new))
+    stays = f"{SOURCE} is no longer configured; what it said stays in force until {OTHER} has said something"
+    assert ("warning", stays) in said(appliance)
+    assert [(row["source"], row["state"]) for row in appliance.ipam_sources()] == [
+        (OTHER, "silent"),
+        (SOURCE, "removed"),
+    ]
+    assert keys.faults("ipam.sources", appliance.ipam_sources()) == []
+    appliance.allocating.read(Reading(OTHER, OWNED, None, time.time()))
+    assert said(appliance) == []
+    texts = [row["text"] for row in appliance.events(0)]
+    assert stays in texts
+    assert texts[-1] == f"what {SOURCE} said counts no longer: it is no longer configured"
+    assert not [row for row in appliance.events(0) if row["kind"] == "revoke"]
+
+
+async def test_a_source_that_is_only_removed_is_held_by_the_guard(guarded: Appliance) -> None:
+    read(guarded, OWNED)
+    guarded.allocating.read(Reading(OTHER, allocations({}), None, time.time()))
+    guarded.keeper.configure(Guard(max_removed=0), [OTHER], 0)
+    assert guarded.keeper.allocations == OWNED
+    held = f"the configuration without {SOURCE} removes 2 of 2 prefixes"
+    assert [severity for severity, text in said(guarded) if held in text] == ["critical"]
+    assert guarded.ipam_sources()[1]["state"] == "held"
+    await guarded.reject(SOURCE)
+    assert any("its removal was rejected: name it in rr.yaml again" in text for _, text in said(guarded))
+    guarded.keeper.configure(Guard(max_removed=0), [SOURCE, OTHER], 0)
+    guarded.keeper.configure(Guard(max_removed=0), [OTHER], 0)
+    assert len((await guarded.accept(SOURCE))["changed"]) == 4
+    assert [row["source"] for row in guarded.ipam_sources()] == [OTHER]
+
+
 async def test_what_is_held_is_critical_shown_and_rejected(guarded: Appliance) -> None:
     read(guarded, OWNED)
     less = Allocations({"node-1": OWNED.nodes["node-1"]})

@@ -269,8 +269,9 @@ class MemoryAppliance:
             raise self.config_fault
         return {"changes": ["Instance main: asn is 64513, was 64512."], "resets": ["10.2.0.2 (node-1)"]}
 
-    async def accept(self, source: str | None) -> Row:
+    async def accept(self, source: str | None, digest: str | None) -> Row:
         self._must_be_held(source, "accept")
+        self.asked[-1] += f" {digest}" if digest else ""
         return {"changed": ["node-2 loses 10.244.2.0/24."]}
 
     async def reject(self, source: str | None) -> Row:
@@ -326,10 +327,10 @@ QUARANTINED: Row = {
 SOURCES: list[Row] = [
     {"source": "kubernetes:prod", "type": "kubernetes", "state": "held", "last_good": BEFORE, "age_seconds": 1800.0,
      "nodes": 2, "prefixes": 3, "vip_prefixes": 0, "conflicts": 1, "left_out": 2, "left_out_named": ["a", "b"],
-     "error": "held back: it removes too much"},
+     "held_digest": "3f9c2a1b", "error": "held back: it removes too much"},
     {"source": "file:/etc/rr/allocations.yaml", "type": "file", "state": "good", "last_good": NOON, "age_seconds": 0,
      "nodes": 1, "prefixes": 1, "vip_prefixes": 1, "conflicts": 0, "left_out": 0, "left_out_named": [],
-     "error": None},
+     "held_digest": None, "error": None},
 ]  # fmt: skip
 DIFF: list[Row] = [
     {"change": "revoke", "kind": "prefix", "node": "node-2", "value": "10.244.2.0/24", "source": "kubernetes:prod",

@@ -196,6 +196,8 @@ async def test_one_source_is_accepted_or_rejected(served: Serving) -> None:
     answer = await served.ask("/api/v1/ipam/reject?source=kubernetes:prod", "POST")
     assert answer.json == {"rejected": ["kubernetes:prod"]}
     assert served.appliance.asked[-2:] == ["accept kubernetes:prod", "reject kubernetes:prod"]
+    assert (await served.ask("/api/v1/ipam/accept?digest=3f9c2a1b", "POST")).status == 200
+    assert served.appliance.asked[-1] == "accept None 3f9c2a1b"
 
 
 async def test_sources_and_differences_are_listed_and_filtered(served: Serving) -> None:

@@ -201,6 +201,8 @@ def test_ipam_accept_and_reject(rrd: Background, rrctl: Rrctl) -> None:
         rrctl("ipam", "reject", "file:/a b").out == "Rejected what file:/a b says; what was in force stays.\n"
     )
     assert rrd.appliance.asked[-2:] == ["accept None", "reject file:/a b"]
+    assert rrctl("ipam", "accept", "file:/a b", "--digest", "3f9c2a1b").code == 0
+    assert rrd.appliance.asked[-1] == "accept file:/a b 3f9c2a1b"
     assert json.loads(rrctl("ipam", "reject", "-o", "json").out) == {"rejected": ["kubernetes:prod"]}
 
 
