@@ -244,7 +244,7 @@ class Guard:
         """Tell a connection of this instance's speaker from others with the same host; either side may have dialed."""
         tors = (tor for rack in self._instance.racks.values() for tor in rack.tors)
         ports = {BGP_PORT, self._instance.port, *(tor.port for tor in tors if tor.address == queue.peer)}
-        return queue.local in self._instance.listen and not ports.isdisjoint(queue.ports)
+        return queue.local in self._instance.bound and not ports.isdisjoint(queue.ports)
 
     async def _reset(self, engine: Engine, stalled: Stalled) -> None:
         address = stalled.peer

@@ -13,9 +13,13 @@ from rr.engine.pb import gobgp_pb2 as pb
 from rr.errors import EngineUnavailable
 from rr.guard import queues
 from rr.guard.quarantine import Offence
+from rr.guard.queues import Queue
 from rr.instance import guarding
-from rr.instance.guarding import CHURN, Guard
+from rr.instance.guarding import BGP_PORT, CHURN, Guard
 from rr.net import Address
+from rr.policy.rules import Rules
+from tests.unit.api.serving import until
+from tests.unit.policy.worlds import instance
 from tests.unit.view.test_live import NODE, OTHER, OWN, TOR, UNKNOWN, Picture
 
 OUTSIDE = ip_address("192.0.2.77")
@@ -27,6 +31,7 @@ class StubEngine:
     def __init__(self) -> None:
         self.dead = False
         self.deleted: list[Address] = []
+        self.reset_peers: list[Address] = []
 
     async def peers(self, address: Address | None = None) -> list[pb.Peer]:
         if self.dead:
@@ -37,6 +42,9 @@ class StubEngine:
         if self.dead:
             raise EngineUnavailable("it does not answer")
         self.deleted.append(address)
+
+    async def reset(self, address: Address, message: str) -> None:
+        self.reset_peers.append(address)
 
 
 class Watch:
@@ -146,6 +154,28 @@ async def test_changes_that_spread_over_many_windows_are_none(watch: Watch) -> N
             await watch.rounds(1)
     await watch.rounds()
     assert watch.blamed() == []
+
+
+@pytest.mark.parametrize("local", ["10.0.0.11", "10.0.0.10"], ids=["listen", "floating"])
+async def test_a_peer_that_acknowledges_nothing_is_reset_over_each_address_that_the_engine_listens_on(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, local: str
+) -> None:
+    """Connections of other programs of this host with the same peers are not the engine's."""
+    settings = instance(listen=["10.0.0.11"], floating=["10.0.0.10"])
+    watch.view.rules = Rules(settings.model_copy(update={"send_hold_time": 0.05}))
+    watch.view.become(NODE, "established")
+    watch.view.become(OTHER, "established")
+    foreign = ip_address("192.0.2.1")
+    stuck = [
+        Queue(NODE, (BGP_PORT, 40000), ip_address(local), 4096, 7),
+        Queue(OTHER, (BGP_PORT, 40000), foreign, 4096, 7),
+    ]
+    monkeypatch.setattr(guarding, "QUEUES_EVERY", 0.01)
+    monkeypatch.setattr(queues, "look", lambda: stuck)
+    watch.guard._queues_due = 0.0
+    await until(lambda: bool(watch.engine.reset_peers))
+    await watch.rounds(10)
+    assert set(watch.engine.reset_peers) == {NODE}
 
 
 async def test_an_engine_that_does_not_answer_is_left_to_others(watch: Watch) -> None:
