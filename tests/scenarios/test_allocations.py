@@ -317,7 +317,7 @@ def test_a_mass_removal_is_held_back_until_it_is_accepted(fabric: Fabric, known:
 
 
 def test_a_mass_removal_that_recovers_by_itself_was_never_in_force(fabric: Fabric, known: Config) -> None:
-    """Without a guard 26 of 44 prefixes may not go, fewer than 20 at a time may; the document as before ends the alarm."""
+    """Without a guard 26 of 44 prefixes may not go, up to 19 at a time may; the document as before ends the alarm."""
     node = known["nodes"]["node-3"]["prefixes"]
     node += [f"10.246.{number}.0/24" for number in range(40)]
     say(fabric, known)

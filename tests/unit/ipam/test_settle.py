@@ -390,10 +390,6 @@ def contradictions(allocations: Allocations) -> list[object]:
     return found
 
 
-def free_of_contradictions(parts: Mapping[str, Allocations]) -> bool:
-    return not settle(NOTHING, parts).conflicts
-
-
 @given(events, st.sampled_from((0.0, 30.0)))
 @EXAMPLES
 def test_what_is_in_force_never_contradicts_itself(happened, grace) -> None:  # type: ignore[no-untyped-def]
@@ -436,19 +432,92 @@ def test_every_claim_is_in_force_or_refused(happened) -> None:  # type: ignore[n
                 assert (node, kind, ip_network(value)) in refused
 
 
-@given(events, st.sampled_from((0.0, 30.0)))
-@EXAMPLES
-def test_events_end_where_one_list_of_the_final_state_does(happened, grace) -> None:  # type: ignore[no-untyped-def]
-    last = played([*happened], grace)[-1]
-    settled = settle(last, last.parts, now=10_000.0, grace=grace)
-    if not free_of_contradictions(last.parts):
-        return
-    listed = settle(NOTHING, last.parts).allocations
-    assert settled.allocations.digest() == listed.digest()
-    assert settled.allocations.nodes == listed.nodes
-    assert list(settled.allocations.nodes) == list(listed.nodes)
-    assert settled.allocations.vips == listed.vips
-    assert (settled.conflicts, settled.due) == ((), None)
+def one_of(**kinds: str) -> tuple[tuple[Kind, Any], ...]:
+    """What one place may be, each thing with its kind."""
+    found = [(Kind[kind.upper()], text) for kind, texts in kinds.items() for text in texts.split()]
+    return tuple((kind, (ip_address if kind is Kind.ADDRESS else ip_network)(text)) for kind, text in found)
+
+
+PLACES = (
+    one_of(address="10.2.0.1"),
+    one_of(address="10.2.0.2"),
+    one_of(address="10.2.0.100", vip="10.2.0.96/28"),
+    one_of(prefix="10.4.0.0/24"),
+    one_of(prefix="10.4.1.0/24 10.4.1.0/25"),
+    one_of(borrowed="10.4.1.5/32"),
+    one_of(prefix="10.4.2.0/24", borrowed="10.4.2.7/32", vip="10.4.2.0/24"),
+    one_of(prefix="fd00:1::/64"),
+    one_of(prefix="10.9.0.0/25", vip="10.9.0.0/25"),
+    one_of(vip="10.9.0.128/25"),
+)
+"""Nothing in one of them stands against anything in another, whoever has it."""
+NAMED = st.none() | st.frozensets(st.sampled_from(NAMES), max_size=2)
+HELD = [
+    st.tuples(st.sampled_from((*SOURCES, None)), st.sampled_from(place), st.sampled_from(NAMES), NAMED)
+    for place in PLACES
+]
+"""For each place: which source has it if any, as what, for which node, or for which nodes where it is a VIP prefix."""
+
+
+def part_of(source: str, held: Sequence[Any]) -> Allocations:
+    """What a source says of what it has."""
+    nodes: dict[str, dict[Kind, list[Any]]] = {}
+    vips: list[VipPool] = []
+    for owner, (kind, value), name, names in held:
+        if owner == source and kind is Kind.VIP:
+            vips.append(VipPool((value,), names))
+        elif owner == source:
+            nodes.setdefault(name, {}).setdefault(kind, []).append(value)
+    kinds = (Kind.ADDRESS, Kind.PREFIX, Kind.BORROWED)
+    return Allocations(
+        {
+            name: NodeAllocation(name, *(tuple(has.get(kind, ())) for kind in kinds))
+            for name, has in nodes.items()
+        },
+        tuple(vips),
+    )
+
+
+@st.composite
+def handed_over(draw: st.DrawFn) -> list[tuple[str, Allocations | None, float]]:
+    """After anything at all, each place is one source's; some change hands, and each source says so when it likes."""
+    happened = draw(st.just([]) | events)
+    held = draw(st.tuples(*HELD))
+    for _ in range(draw(st.integers(2, 6))):
+        moved = draw(st.sets(st.integers(0, len(PLACES) - 1), max_size=4))
+        held = tuple(draw(HELD[n]) if n in moved else one for n, one in enumerate(held))
+        for source in draw(st.permutations(SOURCES)):
+            happened = [*happened, (source, part_of(source, held), draw(st.floats(0, 40)))]
+    return happened
+
+
+def test_events_end_where_one_list_of_the_final_state_does() -> None:
+    # Of each example: whether several sources have something at the end, whether they share a node, whether there were
+    # contradictions on the way.
+    several, split, disputed = [], [], []
+
+    @given(handed_over(), st.sampled_from((0.0, 30.0)))
+    @EXAMPLES
+    def each(happened: list[tuple[str, Allocations | None, float]], grace: float) -> None:
+        steps = played(happened, grace)
+        last = steps[-1]
+        settled = settle(last, last.parts, now=10_000.0, grace=grace)
+        fresh = settle(NOTHING, last.parts)
+        listed = fresh.allocations
+        assert fresh.conflicts == ()
+        assert settled.allocations.digest() == listed.digest()
+        assert settled.allocations.nodes == listed.nodes
+        assert list(settled.allocations.nodes) == list(listed.nodes)
+        assert settled.allocations.vips == listed.vips
+        assert (settled.conflicts, settled.due) == ((), None)
+        parts = last.parts.values()
+        several.append(sum(bool(part.nodes or part.vips) for part in parts) > 1)
+        split.append(any(sum(name in part.nodes for part in parts) > 1 for name in NAMES))
+        disputed.append(any(step.conflicts for step in steps))
+
+    each()
+    for what in (several, split, disputed):
+        assert sum(what) > len(what) / 3, "the examples are too tame to show anything"
 
 
 @given(events, st.sampled_from((0.0, 30.0)))
