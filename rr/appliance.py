@@ -439,7 +439,10 @@ class Appliance:
 
     def problems(self) -> list[Row]:
         """What an operator should look at, the worst first."""
-        found = report.ipam_problems(self.keeper)
+        found = [
+            *report.ipam_problems(self.keeper),
+            *report.source_mistakes(self.allocating.mistakes),
+        ]
         if self.drains.problem:
             found.append(report.warning(f"The state is not kept: {self.drains.problem}"))
         found += report.quarantine_problems(self.warden)

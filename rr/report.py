@@ -145,6 +145,14 @@ def _source_problems(keeper: Keeper, source: str) -> Iterator[Row]:
         yield say(f"The allocations of {source} are {duration(age)} old: it says nothing since rrd started")
 
 
+def source_mistakes(mistakes: Mapping[str, Sequence[str]]) -> Iterator[Row]:
+    """What sources say wrong: whatever that gave before is gone, and else nobody would notice."""
+    for source, found in mistakes.items():
+        if found:
+            more = f" and {len(found) - 1} more (`rrctl ipam sources` names all)" if len(found) > 1 else ""
+            yield warning(f"{source} says what cannot be used and counts for nothing: {found[0]}{more}")
+
+
 def dropped_sources(keeper: Keeper, names: Sequence[str]) -> Iterator[str]:
     """What becomes of what sources say that are configured now, and would not be if these were."""
     parts, fresh = keeper.parts, [name for name in names if name not in keeper.parts]

@@ -16,6 +16,8 @@ class Found:
     allocations: Allocations
     left_out: tuple[str, ...] = ()
     """A sentence about each thing in it that nothing can be made of, and that grants nothing."""
+    mistakes: tuple[str, ...] = ()
+    """Those of them that are wrong, and not just unfinished or nobody's: somebody should put them right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,8 @@ class Reading:
     error: RRError | None = None
     time: float = field(default_factory=clock.time)
     left_out: tuple[str, ...] = ()
-    """As in `Found`."""
+    mistakes: tuple[str, ...] = ()
+    """Both as in `Found`."""
 
     @property
     def trouble(self) -> str | None:

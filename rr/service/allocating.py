@@ -59,6 +59,8 @@ class Allocating:
         self._news = asyncio.Event()
         self._spoken: set[str] = set()
         self._left_out: dict[str, tuple[str, ...]] = {}
+        self.mistakes: dict[str, tuple[str, ...]] = {}
+        """What each source says wrong, so that it counts for nothing."""
         self._untold: deque[tuple[str, str, str]] = deque()
         self._leaving: dict[str, str] = {}
         """What was said last about each source that is no longer configured."""
@@ -69,6 +71,7 @@ class Allocating:
         self._types = {source.called: source.type for source in ipam.sources}
         self._latest = {name: said for name, said in self._latest.items() if name in self._types}
         self._left_out = {name: said for name, said in self._left_out.items() if name in self._types}
+        self.mistakes = {name: said for name, said in self.mistakes.items() if name in self._types}
         return self.keeper.configure(ipam.guard, self._types, float(ipam.grace))
 
     def hear(self, reading: Reading) -> None:
@@ -132,6 +135,7 @@ class Allocating:
         if now_held and (held is None or held.reason != now_held.reason):
             self._say("ipam", source, now_held.text)
         if reading.error is None:
+            self.mistakes[source] = reading.mistakes
             self._tell_left_out(source, reading.left_out)
         self.decided(decision)
 

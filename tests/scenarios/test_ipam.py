@@ -348,10 +348,11 @@ def name_source(fabric: Fabric, path: Path) -> Any:
 
 
 def test_a_source_that_moves_to_another_path_moves_no_route(fabric: Fabric) -> None:
-    """The same content under another path, by reload and without a guard: no route is taken back, and `check` is OK."""
+    """The same content under another path, by reload and without a guard: nothing is revoked, and `check` is OK."""
     configure(fabric, only_file=True)
     other = fabric.appliance.host.folder / "moved.yaml"
     replace_file(other, fabric.appliance.allocations_file.read_text())
+    revoked = events(fabric, "revoke")
     with undisturbed(fabric):
         name_source(fabric, other)
         eventually(lambda: [*sources_of(fabric)] == ["file"], 5, "the old one is gone")
@@ -359,6 +360,7 @@ def test_a_source_that_moves_to_another_path_moves_no_route(fabric: Fabric) -> N
         is_in_state(fabric, "good")
         nothing_moves(fabric)
         assert fabric.appliance.tell("check").exit == 0
+    assert events(fabric, "revoke") == revoked, "not even for a moment"
 
 
 def test_a_source_that_moves_to_nowhere_takes_nothing_with_it(fabric: Fabric) -> None:

@@ -493,7 +493,7 @@ def test_a_silent_server_is_noticed_when_it_matters(world: World) -> None:
 
 
 def test_one_broken_object_does_not_disturb_the_others(world: World) -> None:
-    """A Node with podCIDRs of another type and one with a default route: both have none, and the next change works."""
+    """podCIDRs of another type and a default route: both nodes have none, `check` warns, and the next change works."""
     broken = node("other-1", "10.2.0.21")
     broken["spec"]["podCIDRs"] = "10.250.1.0/24"
     with undisturbed(world.fabric, gone={MORE["node-1"]}):
@@ -505,6 +505,8 @@ def test_one_broken_object_does_not_disturb_the_others(world: World) -> None:
         assert any(text.startswith("nodes/other-1: ") for text in named)
         assert any("0.0.0.0/0 is a default route" in text for text in named)
         assert "Left out of kubernetes" in world.fabric.appliance.tell("ipam", "sources").stdout
+        told = world.fabric.appliance.tell("check")
+        assert (told.exit, "says what cannot be used and counts for nothing" in told.stdout) == (1, True)
     world.api.delete(broken)
     world.api.delete(node("other-2", "10.2.0.22"))
     eventually(lambda: world.source()["left_out"] == 0, 5, "nothing is left out any more")

@@ -248,6 +248,17 @@ async def test_many_conflicts_are_not_all_told(appliance: Appliance) -> None:
     assert len([row for row in appliance.ipam_diff() if row["state"] == "refused"]) == 10
 
 
+async def test_what_a_source_says_wrong_warns_while_it_does(appliance: Appliance) -> None:
+    left_out = ("a", "node-9 has no address", "b")
+    appliance.allocating.read(Reading(SOURCE, OWNED, left_out=left_out, mistakes=("a", "b")))
+    wrong = f"{SOURCE} says what cannot be used and counts for nothing: a and 1 more"
+    assert said(appliance) == [("warning", f"{wrong} (`rrctl ipam sources` names all)")]
+    read(appliance, None, "it is away")
+    assert any(text.startswith(wrong) for _, text in said(appliance)), "it was not put right"
+    appliance.allocating.read(Reading(SOURCE, OWNED, left_out=("node-9 has no address",)))
+    assert said(appliance) == []
+
+
 async def test_what_is_no_longer_held_is_not_accepted_by_its_digest(guarded: Appliance) -> None:
     read(guarded, OWNED)
     read(guarded, Allocations({"node-1": OWNED.nodes["node-1"]}))

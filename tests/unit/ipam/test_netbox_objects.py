@@ -145,6 +145,7 @@ def test_a_prefix_that_cannot_be_made_use_of_is_left_out_alone(bad: Item, why: s
     found = read([bad, prefix(10, "10.244.2.0/24", "node-2")])
     assert owned(found) == {"node-2": ["10.244.2.0/24"]}
     assert found.left_out == (f"prefix {bad['prefix']} ({URL}/ipam/prefixes/9/) {why}",)
+    assert found.mistakes == (() if "is no node" in why else found.left_out)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +167,8 @@ def test_a_device_that_can_be_no_node_is_left_out_alone(bad: Item, why: str) -> 
     assert set(found.allocations.nodes) == {"node-1", "node-2"}
     assert owned(found) == {"node-1": ["10.244.1.0/24"]}
     assert found.left_out == ("device " + why.format(where=f"{URL}/dcim/devices/9/"),)
+    unfinished = "has no name" in why or "has no primary address" in why
+    assert found.mistakes == (() if unfinished else found.left_out)
 
 
 def test_a_prefix_inside_another_of_the_same_node_is_left_out() -> None:
@@ -255,7 +258,7 @@ def test_only_one_vrf_counts(vrf: str | None, prefixes: list[str], left_out: str
     selection = {"role": "pod-cidr", **({"vrf": vrf} if vrf else {})}
     found = read(both, prefixes=selection)
     assert owned(found) == {"node-1": prefixes}
-    assert found.left_out == (left_out,)
+    assert (found.left_out, found.mistakes) == ((left_out,), ())
 
 
 class TestPools:

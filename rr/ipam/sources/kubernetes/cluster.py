@@ -66,14 +66,21 @@ class Cluster:
 
     def left_out(self) -> tuple[str, ...]:
         """What nothing can be made of, of what the cluster says, a sentence each; the rest counts."""
-        return tuple(sorted(self._sentences()))
+        return tuple(sorted((*self.mistakes(), *self._addressless())))
 
-    def _sentences(self) -> Iterator[str]:
-        for (kind, key), troubles in self._troubled.items():
-            yield from (f"{kind}/{key}: {trouble}" for trouble in troubles)
-        if self._name_addressless:
-            for node in self._nodes.addressless:
-                yield f"{node} has prefixes, and no address that its session could come from"
+    def mistakes(self) -> tuple[str, ...]:
+        """Objects and values that cannot be read. A node without an address is none: it may be about to get one."""
+        return tuple(
+            sorted(
+                f"{kind}/{key}: {trouble}"
+                for (kind, key), troubles in self._troubled.items()
+                for trouble in troubles
+            )
+        )
+
+    def _addressless(self) -> Iterator[str]:
+        for node in self._nodes.addressless if self._name_addressless else ():
+            yield f"{node} has prefixes, and no address that its session could come from"
 
 
 class Nodes:

@@ -92,7 +92,7 @@ class Following:
         if same and self._told is None:
             return None
         self._said, self._told = (snapshot, left_out), None
-        return Reading(self._name, snapshot, left_out=left_out)
+        return Reading(self._name, snapshot, left_out=left_out, mistakes=self._cluster.mistakes())
 
     def _trouble(self) -> KubernetesError | None:
         """What goes wrong, if it is to be told: at once what does not pass by itself, the rest after a while."""

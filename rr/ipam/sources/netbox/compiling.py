@@ -16,6 +16,7 @@ from rr.ipam.sources.netbox.objects import (
     Json,
     Named,
     Reference,
+    Unfinished,
     Unfit,
     addresses_of,
     in_vrf,
@@ -48,6 +49,7 @@ class _Compiler:
     def __init__(self, settings: NetboxSettings) -> None:
         self.settings = settings
         self.left_out: list[str] = []
+        self.mistakes: list[str] = []
         self.names: dict[Reference, str] = {}
         self.addresses: dict[str, tuple[Address, ...]] = {}
 
@@ -60,17 +62,19 @@ class _Compiler:
             name: NodeAllocation(name, addresses, tuple(owned.get(name, ())))
             for name, addresses in sorted(self.addresses.items())
         }
-        return Found(Allocations(nodes, self.pools(inventory.vips)), tuple(dict.fromkeys(self.left_out)))
+        found = Allocations(nodes, self.pools(inventory.vips))
+        return Found(found, tuple(dict.fromkeys(self.left_out)), tuple(dict.fromkeys(self.mistakes)))
 
     def leave_out(self, kind: str, item: Json, why: object) -> None:
-        """Say that an object does not count."""
+        """Say that an object does not count, and whether that is a mistake."""
         what = (
             item.get("prefix") or item.get("name") or item.get("display") or item.get("start_address") or ""
         )
         where = f"{self.settings.url}/{kind}/{item.get('id')}/"
-        self.left_out.append(
-            " ".join(filter(None, (_KINDS[kind], what and shown(str(what)), f"({where})", str(why))))
-        )
+        said = " ".join(filter(None, (_KINDS[kind], what and shown(str(what)), f"({where})", str(why))))
+        self.left_out.append(said)
+        if not isinstance(why, Unfinished):
+            self.mistakes.append(said)
 
     # Nodes
 
@@ -94,7 +98,7 @@ class _Compiler:
         found = self.names.get(named) if isinstance(named, Reference) else named
         if found is None or found not in self.addresses:
             what = f"{_KINDS[named.kind]} {named.id}" if isinstance(named, Reference) else named
-            raise Unfit(
+            raise Unfinished(
                 f"is for {what}, which is no node; see that `nodes` selects it and that it has an address"
             )
         return found

@@ -22,6 +22,10 @@ class Unfit(ValueError):
     """An object that cannot be made use of; the text ends a sentence that begins with what it is."""
 
 
+class Unfinished(Unfit):
+    """One that is no mistake: what it needs may not be there yet, or may be gone on purpose."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Reference:
     """A device or virtual machine: the path of its kind, and its id."""
@@ -82,7 +86,7 @@ def name_of(item: Json) -> str:
     """The name of a device or virtual machine as a node's; raises Unfit."""
     name = item.get("name")
     if not isinstance(name, str) or not name:
-        raise Unfit("has no name; give it the name of its node")
+        raise Unfinished("has no name; give it the name of its node")
     if not NODE_NAME.fullmatch(name):
         raise Unfit(f"is called {shown(name)}, and a node has a name without spaces; rename it")
     return name
@@ -93,7 +97,7 @@ def addresses_of(item: Json) -> tuple[Address, ...]:
     texts = [at(item, key, "address") for key in ("primary_ip4", "primary_ip6")]
     found = tuple(_host(text) for text in texts if text is not None)
     if not found:
-        raise Unfit("has no primary address; set the one that its BGP session comes from")
+        raise Unfinished("has no primary address; set the one that its BGP session comes from")
     return found
 
 

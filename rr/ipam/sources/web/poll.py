@@ -45,7 +45,7 @@ async def poll(name: str, ask: Ask, interval: float) -> AsyncGenerator[Reading, 
                     yield reading
         if found is not None and (trouble is not None or (found is not last and found != last)):
             trouble = None
-            yield Reading(name, found.allocations, left_out=found.left_out)
+            yield Reading(name, found.allocations, left_out=found.left_out, mistakes=found.mistakes)
         last = found
         await asyncio.sleep(interval)
 

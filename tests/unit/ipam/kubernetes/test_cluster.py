@@ -99,6 +99,7 @@ def test_a_node_without_an_address_has_nothing_and_is_named() -> None:
     world = World(node("node-1", cidrs=["10.244.1.0/24"]), node("node-2"))
     assert world.now.nodes == {}
     assert [text.split()[0] for text in world.cluster.left_out()] == ["node-1"]
+    assert world.cluster.mistakes() == (), "it may be about to get one"
     world.apply(node("node-1", "10.2.0.11", cidrs=["10.244.1.0/24"]))
     assert set(world.now.nodes) == {"node-1"}
     assert world.cluster.left_out() == ()

@@ -341,6 +341,7 @@ async def test_a_bad_object_does_not_take_the_others_down(api: KubeApi, config: 
             "nodes/node-3: spec.podCIDRs: 10.244.3.0/33 is longer than an IPv4 address",
             "nodes/node-4: Expected array | null, got str - at spec.podCIDRs",
         ]
+        assert feed.readings[-1].mistakes == feed.readings[-1].left_out[1:]
         api.apply(node("node-4", "10.2.0.14"), node("node-5", "10.2.0.15", cidrs=["10.244.5.0/24"]))
         await feed.allocated(lambda found: len(found.nodes) == 5)
         assert len(feed.readings[-1].left_out) == 1
