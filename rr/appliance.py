@@ -244,6 +244,7 @@ class Appliance:
         heard = {a: len(peer.heard) for a in own if (peer := runner.view.peers.get(a))}
         try:
             closed = await guarding.close(runner.engine, own)
+            runner.continuity.give_up(own)
         except EngineError as error:
             raise Refused(f"the engine of {runner.name} does not answer: {error}", "try again") from None
         for address in closed:

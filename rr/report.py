@@ -25,6 +25,8 @@ NODELESS = 60.0
 """Seconds without any node's session after which that is critical, where there were some."""
 SILENCE = 10.0
 """Seconds that an IPAM source may take for its first word, where it is known what it said before."""
+NAMED = 50
+"""Missing peers that are named; the others are only counted."""
 
 
 def instance(runner: InstanceRunner) -> Row:
@@ -34,6 +36,7 @@ def instance(runner: InstanceRunner) -> Row:
     nodes = [peer.address for peer in up if view.role(peer.address) is Role.NODE]
     halves = sum(peer.address == view.rules.pair for peer in up)
     heard = [entry for _, entry in view.heard()]
+    missing = runner.continuity.missing
     return {
         "instance": runner.name,
         "asn": runner.setting.instance.asn,
@@ -50,7 +53,8 @@ def instance(runner: InstanceRunner) -> Row:
         "restart": {
             "under_way": runner.continuity.restarting,
             "awaited": len(runner.continuity.comeback.known),
-            "missing": len(runner.continuity.comeback.missing),
+            "missing": len(missing),
+            "missing_peers": [str(address) for address in missing[:NAMED]],
         },
         "drain": drain(runner),
         "policy": {

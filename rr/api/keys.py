@@ -263,8 +263,9 @@ OBJECTS: Mapping[str, tuple[Key, ...]] = {
         Key(
             "restart",
             "object",
-            "`{under_way, awaited, missing}`: whether peers of the engine before this one are still to come back, "
-            "how many it took back, how many of them are not there",
+            "`{under_way, awaited, missing, missing_peers}`: whether peers of the engine before this one are still to "
+            "come back, how many it awaited, how many of them have not been back since, and the addresses of those, "
+            "at most 50. Who is no longer allocated, or was said to be down (`rrctl node down`), does not count",
         ),
         Key("drain", "object", "how far it is drained: the keys of `drain`, without `text`"),
         Key("policy", "object", "`{in_force, digest, statements, verified, changes, repairs}`"),

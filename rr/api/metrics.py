@@ -51,7 +51,9 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "rr_engine_memory_bytes": Family("Memory that the engine occupies.", ("instance",)),
     "rr_restart_missing_peers": Family(
-        "Peers of the engine before this one that are not back yet, while it takes them back.", ("instance",)
+        "Peers of the engine before this one that have not been back since, and are neither taken out of the IPAM nor "
+        "said to be down.",
+        ("instance",),
     ),
     "rr_policy_changes_total": Family(
         "Changes of an engine's policy, sets and peers that the rules asked for.", ("instance",), counter=True

@@ -41,4 +41,4 @@ def down(session: Session, name: str) -> None:
         where = f"{row['address']} of {row['instance']}"
         output.line(f"{answer['node']}: {where} is closed, {count(row['routes'], 'route')} dropped.")
     if not answer["closed"]:
-        output.line(f"{answer['node']} has no session and no routes; nothing was done.")
+        output.line(f"{answer['node']} has no session and no routes; it is not waited for.")

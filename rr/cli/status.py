@@ -9,7 +9,7 @@ from rr.api.keys import SERVING
 from rr.cli.command import Session, command
 from rr.cli.output import Column, Output, ago, column, count, number, one_line, plain
 from rr.cli.pair import lines as pair_lines
-from rr.text import duration
+from rr.text import FEW, duration
 
 
 def _sessions(role: str) -> Column:
@@ -63,7 +63,7 @@ def status(session: Session) -> None:
     if answer["pair"]:
         output.line(*pair_lines(answer["pair"]))
     _problems(output, answer["problems"])
-    for text in _observed(answer["instances"]):
+    for text in (*_missing(answer["instances"]), *_observed(answer["instances"])):
         output.line(one_line(text))
     output.line()
     drained = any(row["drain"]["state"] != SERVING for row in answer["instances"])
@@ -84,6 +84,15 @@ def _allocations(ipam: Mapping[str, Any]) -> str:
     if ipam["age_seconds"]:
         parts.append(f"{duration(ipam['age_seconds'])} old")
     return one_line(", ".join(parts))
+
+
+def _missing(instances: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for instance in instances:
+        restart = instance["restart"]
+        if shown := restart.get("missing_peers", [])[:FEW]:
+            more = restart["missing"] - len(shown)
+            named = ", ".join(shown) + (f" and {more} more" if more else "")
+            yield f"not back       since the restart of the engine of {instance['instance']}: {named}"
 
 
 def _observed(instances: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -6,7 +6,7 @@ it does not wait for peers without graceful restart, nor for those that say that
 says so for two minutes after its start). So ToRs are let in only when the nodes' routes are in.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from rr.continuity.roster import Known
@@ -38,6 +38,8 @@ class Comeback:
     """Seconds that nodes are awaited: the deferral time."""
     _since: dict[Address, float] = field(default_factory=dict)
     _complete: set[Address] = field(default_factory=set)
+    _late: set[Address] = field(default_factory=set)
+    """Who came when nobody was awaited any more."""
 
     def see(self, present: Iterable[Present], now: float) -> None:
         """Take note of who is up, and who has sent everything."""
@@ -54,6 +56,20 @@ class Comeback:
     def missing(self) -> set[Address]:
         """Who was up before and is not."""
         return self.known.keys() - self._since.keys()
+
+    @property
+    def lost(self) -> set[Address]:
+        """Who has not come back at all, not even when nobody was awaited any more."""
+        return self.missing - self._late
+
+    def see_late(self, up: Set[Address]) -> None:
+        """Take note of who is up once nobody is awaited; who goes again later is no matter of this start."""
+        self._late |= self.missing & up
+
+    def give_up(self, addresses: Iterable[Address]) -> None:
+        """These will not come back: neither are they awaited, nor do they count."""
+        gone = set(addresses)
+        self.known = {address: known for address, known in self.known.items() if address not in gone}
 
     def awaited(self, now: float) -> set[Address]:
         """Who may still come back as if nothing had been; nobody waits for the others any more."""

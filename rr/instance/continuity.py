@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from rr.config.model import GracefulRestart
 from rr.continuity.comeback import Comeback, Present
@@ -11,7 +11,8 @@ from rr.engine import events, speaker
 from rr.engine.pb import gobgp_pb2 as pb
 from rr.engine.speaker import Plan, Returning
 from rr.errors import StateError
-from rr.view.live import LiveView
+from rr.net import Address
+from rr.view.live import LiveView, Role
 
 LOOK_EVERY = 0.25
 """Seconds between looks at who is up."""
@@ -93,6 +94,21 @@ class Continuity:
             self._tell(_outcome(comeback, now, adopted=self._adopted))
         return True
 
+    @property
+    def missing(self) -> list[Address]:
+        """Who was up before the engine started, is allocated or configured still, and has not come back since."""
+        return sorted(filter(self._belongs, self.comeback.lost), key=lambda a: (a.version, a))
+
+    def _belongs(self, address: Address) -> bool:
+        view = self._view
+        if view.role(address) is not Role.NODE:
+            return True
+        return view.rules.rack_of(address) is not None and view.allocations.node_at(address) is not None
+
+    def give_up(self, addresses: Iterable[Address]) -> None:
+        """These are down for good, as an administrator says."""
+        self.comeback.give_up(addresses)
+
     def ended(self) -> None:
         """The engine is gone."""
         self.restarting = False
@@ -122,8 +138,10 @@ class Continuity:
             self.roster.learn(events.address(peer.state.neighbor_address), *speaker.read_families(peer))
 
     def _take_note(self) -> None:
-        up = frozenset(address for address, peer in self._view.peers.items() if peer.up)
-        self.roster.see(up, time.time(), self.comeback.awaited(time.monotonic()))
+        up, now = frozenset(self._view.established()), time.monotonic()
+        self.roster.see(up, time.time(), self.comeback.awaited(now))
+        if self.comeback.over(now):
+            self.comeback.see_late(up)
 
     def _present(self) -> list[Present]:
         """Who is up, but for the other half of a pair: it keeps nothing for us, and is not waited for."""

@@ -42,7 +42,9 @@ PING_EVERY, PING_DEADLINE, PINGS_LOST = 2.0, 3.0, 3
 PINGS_LOST_RESTARTING = 12
 """So many where the engine takes peers back: it sends them all everything in one go, and answers nobody meanwhile."""
 ANSWER_PATIENCE = 8.0
-"""Seconds that an engine has to answer which was there already: past that it hangs."""
+"""Seconds that an engine has to answer which was there already: past that it hangs.
+
+One that somebody else starts may have begun just now, and has START_PATIENCE."""
 OUTGROWN_EVERY = 600.0
 """Seconds between two restarts of an engine for its memory."""
 _HALF_OF_MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
@@ -122,7 +124,7 @@ class InstanceRunner(Wants):
         adopted = await self._reach()
         engine = Engine(self.process.socket)
         try:
-            await self._ready(engine, ANSWER_PATIENCE if adopted else START_PATIENCE)
+            await self._ready(engine, ANSWER_PATIENCE if adopted and self.program else START_PATIENCE)
             self.health.pid = self.process.pid()
             self.health.version = await self._version()
             reconciler = Reconciler(engine, self.view.announcers)
@@ -204,24 +206,17 @@ class InstanceRunner(Wants):
         )
 
     async def _hangs(self, why: str) -> None:
-        """Say it, and end the engine where we start it: whoever reaches for it next starts another."""
-        if self.program is None:
-            raise EngineUnavailable(
-                f"it hangs: {why}", f"restart the engine's unit (systemctl restart rr-engine@{self.name})"
-            )
+        """Say it, and end the engine: whoever starts engines starts another."""
         self._say("engine", self.name, f"the engine of {self.name} hangs: {why}")
         await self._end(Cause.HUNG, f"it hung, {why}")
 
     async def _end(self, cause: Cause, why: str) -> None:
-        """End the engine so that its peers keep its routes; whoever reaches for it next starts another."""
+        """End the engine so that its peers keep its routes; whoever starts engines starts another."""
         self._ending = (cause, why)
         await self.process.kill()
 
     async def _replace_engine(self, error: NeedsRestart) -> None:
-        if self.program is None:
-            raise EngineRefused(
-                str(error), f"restart the engine's unit (systemctl restart rr-engine@{self.name})"
-            )
+        """End the engine for another to be started: so that peers keep its routes, unless they get another speaker."""
         self._say("engine", self.name, f"the engine of {self.name} is restarted: {error}")
         if error.same_speaker:
             await self.process.kill()
@@ -295,8 +290,7 @@ class InstanceRunner(Wants):
             except EngineUnavailable:
                 lost += 1
             if lost >= (PINGS_LOST_RESTARTING if self.continuity.restarting else PINGS_LOST):
-                if self.program is not None:
-                    await self._hangs(f"no answer to {lost} pings")
+                await self._hangs(f"no answer to {lost} pings")
                 raise EngineUnavailable(f"no answer to {lost} pings")
 
     async def _mind_memory(self) -> None:

@@ -306,6 +306,28 @@ def test_an_engine_that_dies_is_started_again_without_loss(fabric: Fabric, appli
         whole(fabric)
 
 
+def test_an_engine_that_hangs_is_killed_by_rrd_and_started_again_by_systemd(
+    fabric: Fabric, appliance: Installed
+) -> None:
+    """SIGSTOP: within half a minute another process serves, the end is counted as hung, and everybody is back."""
+    before = appliance.pid("rr-engine@main")
+    (shown,) = appliance.rrctl("status")["instances"]
+    ends = shown["engine"]["ends"]
+    appliance.machine.run("kill", "-STOP", str(before))
+    eventually(
+        lambda: appliance.pid("rr-engine@main") not in (0, before),
+        30,
+        "another engine runs",
+        seen=appliance.story,
+    )
+    appliance.wait_ready()
+    whole(fabric)
+    (shown,) = appliance.rrctl("status")["instances"]
+    assert shown["engine"]["pid"] == appliance.pid("rr-engine@main")
+    assert shown["engine"]["ends"]["hung"] == ends["hung"] + 1
+    assert appliance.machine.failed_units() == []
+
+
 def test_rrctl_restarts_the_engine_that_systemd_runs(fabric: Fabric, appliance: Installed) -> None:
     """`rrctl engine restart`: it is killed by rrd, started by systemd, and whole again without loss."""
     before = appliance.pid("rr-engine@main")

@@ -13,8 +13,9 @@ from rr.api import keys
 from rr.api.appliance import NotFound, Refused
 from rr.appliance import Appliance, plans
 from rr.config.model import Config, Guard
+from rr.continuity.comeback import Comeback
 from rr.continuity.drain import Drain
-from rr.continuity.roster import Roster
+from rr.continuity.roster import Known, Roster
 from rr.engine.events import PeerChanged, RouteSeen
 from rr.errors import RRError
 from rr.instance.health import EngineState
@@ -22,6 +23,7 @@ from rr.instance.runner import InstanceRunner
 from rr.instance.wants import Setting
 from rr.ipam.allocations import Allocations, VipPool
 from rr.ipam.reading import Reading
+from rr.net import Address
 from rr.policy.verdict import Announcement
 from tests.unit.api.serving import until
 from tests.unit.policy.worlds import addresses, allocations, networks
@@ -507,3 +509,25 @@ async def test_instances_that_are_let_go_are_no_fault(
     await appliance.stop_instances(engines=False)
     await asyncio.sleep(0)
     assert not appliance.failed.done()
+
+
+class Empty:
+    """An engine without any peer."""
+
+    async def peers(self, address: Address) -> list[Any]:
+        return []
+
+
+async def test_who_did_not_come_back_after_a_restart_is_named_until_it_is_said_to_be_down(
+    appliance: Appliance,
+) -> None:
+    read(appliance, OWNED)
+    runner = appliance.instances["main"]
+    runner.view.allocations = OWNED
+    runner.continuity.comeback = Comeback({NODE: Known(NODE, 0.0)})
+    runner.engine = Empty()  # type: ignore[assignment]
+    row = appliance.status()["instances"][0]["restart"]
+    assert row == {"under_way": False, "awaited": 1, "missing": 1, "missing_peers": [str(NODE)]}
+    await appliance.node_down("node-1")
+    row = appliance.status()["instances"][0]["restart"]
+    assert (row["missing"], row["missing_peers"]) == (0, [])

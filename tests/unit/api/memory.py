@@ -49,7 +49,7 @@ STATUS: Row = {
                 "memory": 80 << 20,
                 "ends": {"died": 1, "asked": 0},
             },
-            "restart": {"under_way": False, "awaited": 3, "missing": 0},
+            "restart": {"under_way": False, "awaited": 3, "missing": 0, "missing_peers": []},
             "drain": {"instance": "main", "state": "serving", "since": None, "seconds_left": None, "sessions": 2},
             "policy": {"in_force": True, "digest": "0badcafe", "statements": 12, "verified": NOON, "changes": 5,
                 "repairs": 0},

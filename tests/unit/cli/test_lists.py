@@ -116,6 +116,16 @@ def test_explain_ticks_and_crosses(rrd: Background, rrctl: Rrctl) -> None:
     assert "It goes to" not in rejected
 
 
+def test_status_names_the_first_who_did_not_come_back(rrd: Background, rrctl: Rrctl) -> None:
+    assert "not back" not in rrctl("status").out
+    gone = [f"10.2.0.{number}" for number in range(11, 61)]
+    rrd.appliance.status_row["instances"][0]["restart"] |= {"missing": 77, "missing_peers": gone}
+    (line,) = [line for line in rrctl("status").out.splitlines() if line.startswith("not back")]
+    assert (
+        line == f"not back       since the restart of the engine of main: {', '.join(gone[:5])} and 72 more"
+    )
+
+
 def test_explain_of_an_unknown_peer_fails_with_the_way_out(rrd: Background, rrctl: Rrctl) -> None:
     ran = rrctl("explain", "10.244.1.0/24", "--from", "node-9")
     assert ran.code == 1
@@ -231,7 +241,7 @@ def test_node_down_says_what_it_did(rrd: Background, rrctl: Rrctl) -> None:
     ran = rrctl("node", "down", "node-1")
     assert ran.out == "node-1: 10.2.0.2 of main is closed, 2 routes dropped.\n"
     again = rrctl("node", "down", "node-2")
-    assert again.out == "node-2 has no session and no routes; nothing was done.\n"
+    assert again.out == "node-2 has no session and no routes; it is not waited for.\n"
     assert rrctl("node", "down", "nobody").code == 1
     assert faults("node.down", json.loads(rrctl("-o", "json", "node", "down", "node-1").out)) == []
 

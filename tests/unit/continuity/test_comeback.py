@@ -90,3 +90,23 @@ def test_tors_wait_no_longer_than_the_deferral_time() -> None:
 def test_tors_do_not_wait_for_one_another() -> None:
     comeback = Comeback({TOR: KNOWN[TOR]}, frozenset({TOR}), 100.0, 30.0)
     assert not comeback.holds_tors(100.0)
+
+
+def test_who_comes_when_nobody_is_awaited_any_more_is_lost_no_longer_and_may_go_again() -> None:
+    comeback = started()
+    comeback.see(all_up(DUAL, SILENT), 101.0)
+    comeback.see_late(frozenset({DUAL, ip_address("10.2.0.99")}))
+    comeback.see_late(frozenset())
+    assert comeback.lost == {SILENT}
+    assert comeback.missing == {DUAL, SILENT}, "what was awaited stays as it was when it was over"
+
+
+def test_nobody_waits_for_who_is_given_up() -> None:
+    comeback = started()
+    comeback.see(all_up(DUAL), 101.0)
+    comeback.see(all_up(DUAL), 101.0 + SETTLED)
+    assert comeback.holds_tors(103.0)
+    comeback.give_up([DUAL, ip_address("10.2.0.99")])
+    assert comeback.lost == comeback.missing == set()
+    assert not comeback.holds_tors(103.0)
+    assert comeback.over(103.0)
