@@ -18,11 +18,13 @@ from rr.cli.client import Client
 from rr.continuity.pair import compare
 from rr.continuity.pair.watch import PairWatch
 from rr.guard import warden
+from rr.ipam import rows
 from rr.view.live import LiveView
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE: dict[str, tuple[Callable[..., Any], ...]] = {
     "_drain_problem(runner)": (report._drain_problem,),
+    "rows.staying(keeper, source)": (rows.staying,),
     "self._pair.problems()": (PairWatch.problems, PairWatch._thin_sentences, compare.differences),
     "self.http_problem()": (Api._try_tcp,),
     "suspension(step)": (warden.suspension,),
