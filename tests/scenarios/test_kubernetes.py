@@ -3,8 +3,10 @@
 import itertools
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Event, Thread
+from threading import Event
 
 import pytest
 
@@ -84,6 +86,11 @@ class World:
             seen=lambda: [tor.next_hops(prefix) for tor in self.fabric.tors],
         )
 
+    def prefixes(self) -> dict[str, set[str]]:
+        """What each node has, as `rrctl ipam show` says."""
+        rows = self.fabric.appliance.rrctl("ipam", "show")
+        return {row["node"]: set(row["prefixes"]) for row in rows if row["node"]}
+
     def good(self, within: float = 20) -> None:
         """Wait until the source has no error."""
         eventually(lambda: not self.ipam()["error"], within, "the source is good", seen=self.ipam)
@@ -132,6 +139,9 @@ def world(started: World) -> Iterator[World]:
 def restore(world: World) -> None:
     api = world.api
     api.faults = Faults()
+    for peer in world.fabric.nodes.values():
+        if LOCAL not in peer.announced:
+            peer.announce(LOCAL)
     wanted = {(one["kind"], one["metadata"]["name"]): one for one in base()}
     for table in [api.tables[path] for path in PATHS.values() if path in api.tables]:
         for stored in list(table.objects.values()):
@@ -273,60 +283,122 @@ def test_a_local_service_is_announced_by_the_nodes_with_a_ready_endpoint(world: 
 
 
 class Churn:
-    """Two hundred changes a second in the background, of few nodes: many at once would be for the guard to hold."""
+    """Two hundred changes a second in the background, of few nodes: many at once would be for the guard to hold.
+
+    Every fiftieth gives node-3 what it announces all the time, or takes it.
+    """
 
     def __init__(self, api: KubeApi) -> None:
+        self.told: dict[str, list[str]] = {}
+        """What each CiliumNode has now."""
         self.changes = 0
+        self.followed = 0
+        """How many of them concerned node-3."""
         self._api = api
         self._ended = Event()
-        self._thread = Thread(target=self._run)
+        self._pool = ThreadPoolExecutor(1)
 
     def __enter__(self) -> "Churn":
-        self._thread.start()
+        self._running = self._pool.submit(self._run)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        self._thread.join()
+        self._pool.shutdown()
+        self._running.result()
 
     def _run(self) -> None:
         for number in itertools.count():
             third = number % 10
-            prefix = f"10.250.{third}.{number // 10 % 8 * 32}/27"
-            self._api.apply(cilium_node(f"other-{third}", pools={"default": [prefix]}))
-            self.changes += 1
+            self._tell(f"other-{third}", f"10.250.{third}.{number // 10 % 8 * 32}/27")
+            if number % 50 == 0:
+                self._tell("node-3", *([] if number % 100 else [MORE["node-3"]]))
+                self.followed += 1
             if self._ended.wait(0.005):
                 return
+
+    def _tell(self, name: str, *prefixes: str) -> None:
+        self._api.apply(cilium_node(name, pools={"default": prefixes}))
+        self.told[name] = list(prefixes)
+        self.changes += 1
+
+
+@contextmanager
+def never_without(fabric: Fabric, prefix: str) -> Iterator[None]:
+    """Assert that FRR's kernel never loses its route, and BIRD never its last path, while the route moves."""
+
+    def lost() -> int:
+        return len([one for one in fabric.bird.losses() if one.prefix == prefix])
+
+    monitor = fabric.frr.host.start("monitor", ["ip", "monitor", "route"])
+    before, lost_before = len(monitor.log.read_text()), lost()
+    yield
+    monitor.stop()
+    address = prefix.split("/")[0]
+    lines = monitor.log.read_text()[before:].splitlines()
+    assert any(line.startswith(f"{address} ") for line in lines), "the monitor saw the route move"
+    assert [line for line in lines if line.startswith(f"Deleted {address} ")] == []
+    assert lost() == lost_before
 
 
 def test_a_local_service_that_moves_between_nodes_under_load_is_never_without_a_path(world: World) -> None:
     """Its endpoint moves ten times, first there and then gone here, and six times in one go, beside many other changes.
 
-    FRR's and BIRD's paths follow each time, and FRR's kernel never loses its route.
+    FRR's and BIRD's paths follow each time, FRR's kernel never loses its route, and none of the other changes is lost:
+    a prefix that comes and goes among them does so at the ToRs, and in the end the IPAM is as the API server has it.
     """
-    api, fabric = world.api, world.fabric
-    others = [node(f"other-{n}", f"10.2.0.{20 + n}", cidrs=[f"10.251.{n}.0/24"]) for n in range(200)]
+    api, fabric, followed = world.api, world.fabric, MORE["node-3"]
+    pods = {f"other-{n}": f"10.251.{n}.0/24" for n in range(200)}
+    others = [node(name, f"10.2.0.{20 + n}", cidrs=[pods[name]]) for n, name in enumerate(pods)]
     api.apply(*local_service("node-1"), *others)
     world.held_from(LOCAL, "node-1")
-    monitor = fabric.frr.host.start("monitor", ["ip", "monitor", "route"])
-    took = []
-    with Churn(api) as churn, undisturbed(fabric, gone={LOCAL}):
+    taken = len(fabric.frr.removals(followed))
+    with (
+        Churn(api) as churn,
+        undisturbed(fabric, gone={LOCAL, followed}),
+        never_without(fabric, LOCAL),
+    ):
         for here, there in itertools.islice(itertools.pairwise(itertools.cycle(NAMES)), 10):
-            start = time.monotonic()
             api.apply(endpoint_slice("web", here, there))
             world.held_from(LOCAL, here, there, within=10)
             api.apply(endpoint_slice("web", endpoint(here, terminating=True), there))
             world.held_from(LOCAL, there, within=10)
-            took.append(time.monotonic() - start)
         for _, there in itertools.islice(itertools.pairwise(itertools.cycle(NAMES)), 6):
             api.apply(endpoint_slice("web", there))
             world.held_from(LOCAL, there, within=10)
-    print(
-        f"{churn.changes} other changes; a move took {min(took):.2f} to {max(took):.2f} s, twice looking at the ToRs"
+    assert churn.changes > 500
+    assert len(fabric.frr.removals(followed)) - taken > churn.followed / 6, "about half of them take it"
+    told = {name: {prefix, *churn.told.get(name, ())} for name, prefix in (PODS | pods).items()}
+    eventually(
+        lambda: world.prefixes() == told, 5, "the IPAM is as the API server has it", seen=world.prefixes
     )
-    gone = [line for line in monitor.log.read_text().splitlines() if line.startswith("Deleted 10.101.0.1 ")]
-    assert gone == []
-    monitor.stop()
+    world.held_from(followed, *(["node-3"] if churn.told["node-3"] else []))
+
+
+def roll(world: World, here: str, there: str) -> None:
+    """A rolling update moves the endpoint of the Local service; each node announces the VIP only while it has one."""
+    api, nodes = world.api, world.fabric.nodes
+    api.apply(endpoint_slice("web", here, there))
+    time.sleep(0.02)
+    api.apply(endpoint_slice("web", endpoint(here, terminating=True), there))
+    never(lambda: world.next_hops(LOCAL) != {here}, 0.3, "the old path goes before there is a new one")
+    nodes[there].announce(LOCAL)
+    world.held_from(LOCAL, there)
+    nodes[here].withdraw(LOCAL)
+
+
+def test_a_rolling_update_of_a_local_service_is_never_without_a_path(world: World) -> None:
+    """The new endpoint is ready 20 ms before the old one goes, and its node announces the VIP 300 ms later: six times.
+
+    Until then the old node's path stays, afterwards the new one's is alone; FRR's kernel never loses its route.
+    """
+    for name in NAMES[1:]:
+        world.fabric.nodes[name].withdraw(LOCAL)
+    world.api.apply(*local_service(NAMES[0]))
+    world.held_from(LOCAL, NAMES[0])
+    with undisturbed(world.fabric, gone={LOCAL}), never_without(world.fabric, LOCAL):
+        for here, there in itertools.islice(itertools.pairwise(itertools.cycle(NAMES)), 6):
+            roll(world, here, there)
 
 
 def test_a_pool_is_open_to_every_node_but_for_the_addresses_of_local_services(world: World) -> None:
