@@ -84,7 +84,7 @@ class InstanceRunner(Wants):
 
     async def run(self) -> None:
         """Keep the engine running and right, until cancelled. Cancelling leaves the engine alone."""
-        failures = 0
+        failures, task = 0, asyncio.current_task()
         self.continuity.load()
         while True:
             began = time.monotonic()
@@ -94,6 +94,9 @@ class InstanceRunner(Wants):
                 await asyncio.create_task(self._live(), name=f"life of the engine of {self.name}")
             except* (EngineError, OSError) as group:
                 self._lost(_first(group))
+            if task is not None and task.cancelling():
+                # A life that ends in the moment in which it is cancelled ends with its own error.
+                raise asyncio.CancelledError
             failures = 0 if time.monotonic() - began > STABLE else failures + 1
             pause = BACKOFF[min(failures, len(BACKOFF)) - 1] if failures else BACKOFF[0]
             await asyncio.sleep(pause if self.program else min(pause, LOOK_AGAIN))

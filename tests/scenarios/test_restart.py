@@ -194,7 +194,7 @@ def test_a_hijack_tried_in_the_middle_of_a_restart_is_never_seen(fabric: Fabric)
 
 
 def test_a_node_that_never_comes_back_is_gone_after_the_deferral_time_and_no_sooner(fabric: Fabric) -> None:
-    """One of three nodes dies with the engine: its route stays until the deferral time is over, the others' stay."""
+    """One of three nodes dies with the engine: its route stays for the deferral time; it is missing until it comes."""
     node = fabric.nodes["node-3"]
     with nothing_lost(fabric, but={PODS["node-3"], VIP}):
         node.kill()
@@ -210,8 +210,17 @@ def test_a_node_that_never_comes_back_is_gone_after_the_deferral_time_and_no_soo
             DEFERRAL + 10,
             "it is said",
         )
+    assert missing(fabric) == [NODES["node-3"]]
     node.start()
     whole(fabric, within=30)
+    eventually(lambda: missing(fabric) == [], 5, "nobody is missing any more")
+
+
+def missing(fabric: Fabric) -> list[str]:
+    (row,) = fabric.appliance.rrctl("status")["instances"]
+    found: list[str] = row["restart"]["missing_peers"]
+    assert row["restart"]["missing"] == len(found)
+    return found
 
 
 def test_a_node_that_stayed_away_dials_in_again_like_any_other(fabric: Fabric) -> None:
