@@ -181,6 +181,7 @@ def test_an_engine_that_should_listen_on_more_is_ended_so_that_peers_keep_its_ro
 def test_an_engine_that_should_be_another_speaker_is_ended_in_order(fabric: Fabric) -> None:
     """Another router id: peers are told, and drop its routes before the next one announces them anew."""
     own = {"router_id": "10.0.0.111", "cluster_id": "10.0.0.11", "listen": ["10.0.0.11"]}
+    Calm(fabric.everyone)  # nobody is told who is just about to connect once more
     with ended_by_rrd(fabric, "settings", 15):
         fabric.appliance.set_config(speaker(**own))
         fabric.appliance.reload()
