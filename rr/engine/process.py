@@ -127,7 +127,7 @@ _launcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="launcher")
 def step_back() -> None:
     """Let the engines go before this controller where there is not enough CPU for all: they carry the network."""
     _launcher.submit(os.getpid).result()  # from now on the thread exists, with the priority of before
-    os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+    os.nice(NICENESS)  # never refused, also where it is at the end of the scale already
 
 
 class EngineProcess:

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -197,3 +198,18 @@ async def test_an_engine_that_ends_at_once_says_so(short_dir: Path, tmp_path: Pa
 def test_the_real_one_is_found(program: Program) -> None:
     answer = subprocess.run([program.path, "--version"], capture_output=True, text=True, check=True)
     assert program.version in answer.stdout
+
+
+@pytest.mark.parametrize(("before", "after"), [("0", "5"), ("10", "15"), ("19", "19")])
+def test_the_controller_steps_back_from_wherever_it_was_started(before: str, after: str) -> None:
+    """As any user, to whom nobody gives a priority back."""
+    code = (
+        "import os\n"
+        "from rr.engine.process import step_back\n"
+        "if os.getuid() == 0: os.setuid(65534)\n"
+        "step_back()\n"
+        "print(os.getpriority(os.PRIO_PROCESS, 0))"
+    )
+    words = ["nice", "-n", before, sys.executable, "-c", code]
+    ended = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == after
