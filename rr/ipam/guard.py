@@ -16,7 +16,7 @@ DEFAULT_SHARE = 0.2
 DEFAULT_ALLOWANCE = 20
 """Without a configured guard fewer than this many may go, unless they are all: small networks change in large steps."""
 ONE_SERVICE = 2
-"""VIP prefixes that one Service has: an IPv4 and an IPv6 address. They may close though there is no other."""
+"""VIP pools of one Service: its IPv4 and its IPv6 address. They may close though there is no other."""
 
 Pool: TypeAlias = tuple[Network, VipPool]
 
@@ -112,7 +112,7 @@ def _all_closed(old: Allocations, opened: Sequence[Pool], closed: Sequence[Pool]
         ("VIP prefixes", closed, len(opened)),
         ("VIP prefixes that name nodes", named, open_to_some),
     ):
-        if len(lost) == total > ONE_SERVICE and _more_than_one(old, lost):
+        if len(lost) == total and len({pool for _, pool in lost}) > ONE_SERVICE and _more_than_one(old, lost):
             return f"closes all {total} {what} at once: {few(_names(lost))}"
     return None
 

@@ -177,7 +177,9 @@ class TestVips:
         assert excess(said(ONE, OTHER, vips=whole), said(ONE, OTHER, vips=parts), None) is None
         assert excess(said(ONE, OTHER, vips=parts), said(ONE, OTHER, vips=whole), None) is None
         beside = "{prefixes: [10.102.1.0/24, 10.104.0.0/24, 'fd00:9:0:1::/64']}"
-        assert excess(said(ONE, OTHER, vips=whole), said(ONE, OTHER, vips=beside), None) is not None
+        assert excess(said(ONE, OTHER, vips=whole), said(ONE, OTHER, vips=beside), None) is None, "one pool"
+        apart = "{prefixes: [10.102.0.0/24]}, {prefixes: [10.103.0.0/24]}, {prefixes: ['fd00:9::/64']}"
+        assert excess(said(ONE, OTHER, vips=apart), said(ONE, OTHER, vips=beside), None) is not None
 
 
 def test_five_thousand_vips_that_are_all_cut_anew_are_looked_at_in_linear_time() -> None:
