@@ -184,7 +184,8 @@ class Reconciler:
     async def _take_away(self, held: PolicySet, wanted: PolicySet) -> None:
         """Take what nodes have that are to go, before everything is replaced: that takes tens of milliseconds.
 
-        Only what lets routes in is emptied; what keeps them out stays until there is a new policy.
+        Only what lets routes in is emptied; what keeps them out stays until there is a new policy. And only of what is
+        nobody's from now on: the node may just have another name, and then its routes stay.
         """
         gone: dict[str, set[Network]] = {}
         for statement in held.imports:
@@ -193,11 +194,14 @@ class Reconciler:
                 gone.setdefault(name, set()).update(held.neighbor_sets[neighbors])
         if not 0 < len(gone) <= _EDITS:
             return
+        stays = frozenset[PrefixMatch]().union(*wanted.prefix_sets.values())
+        senders: set[Network] = set()
         self.held = None
-        for name in gone:
-            if members := held.prefix_sets[name]:
+        for name, whose in gone.items():
+            if members := held.prefix_sets[name] - stays:
                 await self.engine.shrink_set(encode.prefix_set(name, members))
-        await self._refresh(frozenset[Network]().union(*gone.values()), outward=False)
+                senders |= whose
+        await self._refresh(frozenset(senders), outward=False)
 
     async def _edit(self, change: Change, wanted: PolicySet) -> None:
         """Edit sets in use. Nobody is granted anything before everybody's revocation is in."""

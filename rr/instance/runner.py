@@ -151,9 +151,8 @@ class InstanceRunner(Wants):
                 tasks.create_task(self._watch(engine, stormy=cold and storm.expected(self.view)))
                 tasks.create_task(self._ping(engine))
                 if not fresh:
-                    with contextlib.suppress(
-                        EngineRefused
-                    ):  # no reason to do without it: nobody is sent them
+                    # Where it refuses, that is no reason to do without it: nobody is sent them.
+                    with contextlib.suppress(EngineRefused):
                         await leftovers.clear(engine)
                     await self._learn_what_was_before(engine)
                     self.continuity.go_on(restarting=await reconciler.restarting())

@@ -21,6 +21,7 @@ from rr.engine.reconcile import NeedsRestart, Outcome, Reconciler
 from rr.engine.speaker import FAMILIES, NOBODY
 from rr.errors import EngineRefused
 from rr.instance import runner, upkeep
+from rr.ipam.allocations import Allocations
 from rr.policy.model import NOTHING, PolicySet
 from rr.policy.rules import Rules
 from tests.engine.conftest import Reflector, loopback_instance, reflecting, setting_of
@@ -261,6 +262,16 @@ async def test_what_a_node_has_that_goes_is_taken_away_before_the_new_policy_is_
     calls = kept.recorder.changes()
     assert calls[:3] == ["shrink_set", "refresh_in", "set_policies"]
     assert kept.reconciler.held == kept.wanted
+
+
+async def test_a_node_that_goes_by_another_name_keeps_what_it_has_meanwhile(kept: Kept) -> None:
+    renamed = {**OWNED.nodes, "other": replace(OWNED.nodes["node-1"], name="other")}
+    del renamed["node-1"]
+    kept.wanted = Rules(kept.instance).build(Allocations(renamed, OWNED.vips))
+    await kept.audit()
+    assert "set_policies" in kept.recorder.calls
+    assert "shrink_set" not in kept.recorder.calls
+    assert kept.recorder.changes()[0] == "set_policies", "nothing is judged again before"
 
 
 async def test_what_keeps_routes_out_is_not_emptied_before_the_new_policy_is_written(engine: Engine) -> None:
